@@ -1,0 +1,367 @@
+/*
+ * The memory layout shared by the helper (which writes it inside the traced
+ * process) and by the host (which reads it from a live process or a core).
+ * Declared here and nowhere else; the host's extension module derives every
+ * offset and constant from this file.
+ *
+ * May include: freestanding headers.  Must not hold: pointers, bit-fields,
+ * `long`, enums in structs.  Addresses are uint64_t, valid in the traced
+ * process only.
+ *
+ * Readers must expect to stop the process at any instruction: the rules that
+ * make each structure readable at every moment stand beside it.
+ */
+#ifndef TM_LAYOUT_H
+#define TM_LAYOUT_H
+
+#include <stdint.h>
+
+#define TM_MAGIC UINT64_C(0x31656c6261746d74) /* "tmtable1", little endian */
+#define TM_LAYOUT_VERSION 1u
+
+#define TM_MAX_FRAMES 1000u
+#define TM_DOMAIN_MALLOC 0u
+#define TM_DOMAIN_MMAP 1u
+
+/* ---- the trace table -------------------------------------------------- */
+
+/*
+ * One live block.
+ *   key    bits  0..47  address of the block
+ *          bits 48..63  size, bits 32..47
+ *   value  bits  0..31  traceback: id of its innermost node
+ *          bits 32..63  size, bits  0..31
+ * key is TM_SLOT_EMPTY (never used), TM_SLOT_DEAD (removed) or a live block.
+ * A writer stores value first, then key with release order; so a reader that
+ * finds a live key finds its value.
+ */
+struct tm_slot {
+	uint64_t key;
+	uint64_t value;
+};
+
+#define TM_SLOT_EMPTY UINT64_C(0)
+#define TM_SLOT_DEAD UINT64_C(1)
+#define TM_ADDRESS_BITS 48
+#define TM_ADDRESS_MASK ((UINT64_C(1) << TM_ADDRESS_BITS) - 1)
+#define TM_MAX_SIZE ((UINT64_C(1) << 48) - 1)
+
+/*
+ * A run of slots, probed linearly with wrap-around; `capacity` struct tm_slot
+ * follow the segment directly.
+ * live + dead + empty == capacity
+ */
+struct tm_segment {
+	uint32_t capacity; /* slots; constant */
+	uint32_t depth;    /* directory bits this segment was made for; constant */
+	uint32_t live;     /* written by hooks, shard lock */
+	uint32_t dead;     /* written by hooks, shard lock */
+	uint64_t next_free; /* next segment of the same capacity on the shard's free list */
+	uint64_t reserved[5];
+};
+
+#define TM_MAX_SEGMENT 8192u
+#define TM_MAX_DEPTH 26u
+
+/*
+ * The table is TM_SHARDS independent extendible hash tables.  The directory
+ * of a shard has 1 << depth entries, each the address of a segment; several
+ * neighbouring entries may name the same one.
+ *
+ * A slot counts if and only if the directory entry of its address names the
+ * segment that holds it: tm_directory_index(address, depth).  That rule
+ * makes the table readable in the middle of a split.
+ *
+ * `directory` carries the depth in its low bits (directories are 64-byte
+ * aligned), so that both change with one store.
+ */
+struct tm_shard {
+	uint64_t directory;       /* address | depth; written by hooks, shard lock */
+	uint64_t untracked_frees; /* written by hooks, shard lock */
+	uint64_t live;            /* blocks; written by hooks, shard lock */
+	uint64_t free_segments[4]; /* by capacity class; written by hooks, shard lock */
+	uint64_t reserved;
+};
+
+#define TM_SHARD_BITS 6
+#define TM_SHARDS (1u << TM_SHARD_BITS)
+#define TM_DIRECTORY_DEPTH_MASK UINT64_C(63)
+
+/* Neighbouring addresses share a page, a hash, and so a segment. */
+static inline uint64_t tm_page_hash(uint64_t address)
+{
+	uint64_t page = address >> 12;
+	uint64_t hash = page * UINT64_C(0x9e3779b97f4a7c15);
+
+	return hash ^ (hash >> 32);
+}
+
+static inline uint32_t tm_shard_index(uint64_t address)
+{
+	return (uint32_t)(tm_page_hash(address) >> 8) & (TM_SHARDS - 1);
+}
+
+static inline uint32_t tm_directory_index(uint64_t address, uint32_t depth)
+{
+	return (uint32_t)(tm_page_hash(address) >> 14) & ((UINT32_C(1) << depth) - 1);
+}
+
+static inline uint64_t tm_slot_address(const struct tm_slot *slot)
+{
+	return slot->key & TM_ADDRESS_MASK;
+}
+
+static inline uint64_t tm_slot_size(const struct tm_slot *slot)
+{
+	return (slot->key >> TM_ADDRESS_BITS) << 32 | slot->value >> 32;
+}
+
+static inline uint32_t tm_slot_traceback(const struct tm_slot *slot)
+{
+	return (uint32_t)slot->value;
+}
+
+/* ---- tracebacks ------------------------------------------------------- */
+
+/*
+ * A tree whose root nodes are the domains.  A traceback is named by the id of
+ * its most recent frame; `parent` leads to the caller, and in the end to a
+ * root, whose address field is the domain's number.
+ * Ids are indexes into chunks of TM_NODES_PER_CHUNK nodes.  Id 0 is no node.
+ * A node is complete before its id is stored anywhere, and then constant
+ * (but for `next`, which belongs to the helper's index).
+ */
+struct tm_node {
+	uint64_t address; /* bits 0..55 return address (or domain), 56..63 TM_NODE_* flags */
+	uint32_t parent;  /* id of the caller's node; 0 in a root */
+	uint32_t next;    /* next id in the same bucket of the helper's index */
+};
+
+#define TM_NODE_ADDRESS_MASK ((UINT64_C(1) << 56) - 1)
+#define TM_NODE_ROOT (UINT64_C(1) << 63) /* a domain, not a frame */
+#define TM_NODE_TRUNCATED (UINT64_C(1) << 62) /* in a root: frames were left off at the limit */
+#define TM_NODE_EXACT (UINT64_C(1) << 61) /* not a return address: the frame was interrupted here */
+
+#define TM_NODES_PER_CHUNK 65536u
+#define TM_NODE_CHUNKS 65536u
+
+/* ---- counters --------------------------------------------------------- */
+
+/*
+ * What one thread added since it last told the generation.  A thread tells it
+ * when |delta| exceeds TM_COUNTER_BATCH, so the peak of many threads is exact
+ * to TM_COUNTER_BATCH a thread, and that of one thread is exact.
+ * current = generation.current + sum of delta
+ * peak    = max(generation.peak, current, generation.current + max_delta of a lone thread)
+ */
+struct tm_counter {
+	int64_t delta;     /* bytes; written by its thread alone */
+	int64_t max_delta; /* bytes, highest delta since the last telling; likewise */
+	uint64_t reserved[6];
+};
+
+#define TM_COUNTER_BATCH 65536
+#define TM_MAX_THREADS 16384u
+
+/*
+ * Everything that `clear` forgets.  A hook reads the header's `generation`
+ * once and stays with it; clearing publishes a new one, so no thread that was
+ * stopped in the middle of a hook can mix the two.
+ */
+struct tm_generation {
+	uint64_t shards;       /* address of struct tm_shard[TM_SHARDS] */
+	uint64_t counters;     /* address of struct tm_counter[TM_MAX_THREADS] */
+	uint64_t node_chunks;  /* address of uint64_t[TM_NODE_CHUNKS], 0 where not yet made */
+	uint64_t index;        /* helper's own: the index over the nodes */
+	uint64_t locks;        /* helper's own: TM_SHARDS + 1 lock words, wiped in a child of fork */
+	uint64_t retired;      /* next older generation whose memory is not yet given back */
+	int64_t current;       /* bytes told by all threads; atomic */
+	int64_t peak;          /* bytes; atomic maximum */
+	uint64_t memory;       /* bytes mapped for this generation; atomic */
+	uint64_t regions;      /* helper's own: list of its mappings */
+	uint32_t node_count;   /* ids given out, id 0 included; intern lock */
+	uint32_t traceback_count; /* distinct tracebacks that were ever recorded; intern lock */
+	uint32_t limit;        /* frames a traceback keeps at most; constant */
+	uint32_t id;           /* number of this generation; constant */
+	uint64_t sample_period; /* bytes; 0: every block */
+	uint64_t reserved[3];
+};
+
+/* ---- modules ---------------------------------------------------------- */
+
+/* A mapped object, or a run of executable memory that belongs to none. */
+struct tm_module {
+	uint64_t start;        /* first byte of its lowest segment */
+	uint64_t end;          /* behind the last byte of its highest segment */
+	uint64_t bias;         /* run-time address - address in the file's program headers */
+	uint64_t eh_frame_hdr; /* run-time address of PT_GNU_EH_FRAME; 0 without */
+	uint64_t eh_frame_hdr_size; /* bytes */
+	uint64_t text_start;   /* executable bytes: first … */
+	uint64_t text_end;     /* … and behind the last */
+	uint32_t path;         /* offset of the NUL-terminated path in the names; 0 is "" */
+	uint32_t build_id_size; /* bytes used of build_id */
+	uint8_t build_id[24];
+	uint64_t reserved[2];
+};
+
+/* A list of modules sorted by start, constant once it is published. */
+struct tm_module_list {
+	uint32_t count;
+	uint32_t names_size; /* bytes of names, behind the array */
+	uint64_t previous;   /* older list, or 0 */
+	/* struct tm_module[count], then names */
+};
+
+/* ---- patches ---------------------------------------------------------- */
+
+/* How a redirected function hands over its block. */
+#define TM_SHAPE_ALLOC 0u   /* returns the block; size = size_argument [* count_argument] */
+#define TM_SHAPE_FREE 1u    /* takes the block */
+#define TM_SHAPE_REALLOC 2u /* takes the old block, returns the new one */
+#define TM_SHAPE_STORE 3u   /* stores the block through a pointer, returns 0 (posix_memalign) */
+#define TM_SHAPE_RESIZE 4u  /* resizes in place, returns the real size (xallocx) */
+#define TM_SHAPE_LOADER 5u  /* the loader's notice that its list of objects changed */
+#define TM_SHAPES 6u
+
+#define TM_NO_ARGUMENT 0xffu
+#define TM_PATCH_BYTES 16u
+#define TM_PATCH_POINTS 8u
+
+/*
+ * One redirected function.  Written by the debugger before the jump is, read
+ * by the hooks, and by any later debugger that wants to undo it.
+ */
+struct tm_patch {
+	uint64_t function;   /* entry of the function */
+	uint64_t address;    /* first patched byte (behind an endbr64) */
+	uint64_t relay;      /* where the jump leads */
+	uint64_t original;   /* relocated prologue: call this to run the function */
+	uint8_t saved[TM_PATCH_BYTES];   /* bytes before patching */
+	uint8_t written[TM_PATCH_BYTES]; /* bytes after patching */
+	uint8_t length;        /* bytes patched, 5 … TM_PATCH_BYTES */
+	uint8_t active;        /* 1 while `written` is in place; written by the debugger */
+	uint8_t shape;         /* TM_SHAPE_* */
+	uint8_t size_argument; /* position 0 … 5, or TM_NO_ARGUMENT */
+	uint8_t count_argument;
+	uint8_t block_argument; /* the pointer freed, reallocated, or stored through */
+	uint8_t original_length; /* bytes of the relocated prologue, jump back included */
+	uint8_t points;          /* instructions in the relocated prologue */
+	uint8_t point_from[TM_PATCH_POINTS]; /* offset of each from `address` … */
+	uint8_t point_to[TM_PATCH_POINTS];   /* … and from `original` */
+	uint32_t domain;
+	uint32_t reserved0;
+	char name[48];   /* NUL-terminated, cut when longer */
+	uint64_t module; /* start of the module it is in */
+	uint64_t reserved[3];
+};
+
+#define TM_MAX_PATCHES 512u
+
+/* Memory mapped for relays near a module; kept until unload. */
+struct tm_relay_region {
+	uint64_t start;
+	uint32_t size;
+	uint32_t used;
+};
+
+#define TM_MAX_RELAY_REGIONS 64u
+
+/* ---- the header ------------------------------------------------------- */
+
+#define TM_STATE_IDLE 0u    /* loaded, nothing is recorded */
+#define TM_STATE_TRACING 1u
+
+/* Begins a page of anonymous private memory: found in maps and in cores by its magic. */
+struct tm_header {
+	uint64_t magic;       /* TM_MAGIC, written last at injection */
+	uint32_t version;     /* TM_LAYOUT_VERSION */
+	uint32_t header_size; /* sizeof(struct tm_header) */
+	uint64_t self;        /* its own address */
+	uint64_t image_start; /* the helper: first byte … */
+	uint64_t image_end;   /* … and behind the last */
+	uint32_t state;       /* TM_STATE_*; written by control functions */
+	uint32_t pid;         /* process that was injected (a child of fork has its own) */
+	uint64_t generation;  /* address of struct tm_generation; written by control functions */
+	uint64_t modules;     /* address of struct tm_module_list; atomic */
+	uint64_t start_time;  /* CLOCK_REALTIME of `start`, nanoseconds */
+	uint64_t dropped;     /* records lost; atomic */
+	uint64_t memory;      /* bytes mapped apart from generations; atomic */
+	uint64_t patches;     /* address of struct tm_patch[TM_MAX_PATCHES] */
+	uint64_t relays;      /* address of struct tm_relay_region[TM_MAX_RELAY_REGIONS] */
+	uint64_t threads;     /* helper's own: the thread records */
+	uint32_t patch_count; /* written by the debugger */
+	uint32_t relay_count; /* written by the debugger */
+	uint32_t loader_events; /* counts TM_SHAPE_LOADER calls */
+	uint32_t reserved0;
+	uint8_t helper_build_id[24]; /* of the helper's file; written by the debugger */
+	uint64_t reserved[6];
+};
+
+_Static_assert(sizeof(struct tm_slot) == 16, "a slot is 16 bytes");
+_Static_assert(sizeof(struct tm_segment) == 64, "slots begin at a cache line");
+_Static_assert(sizeof(struct tm_shard) == 64, "a shard is a cache line");
+_Static_assert(sizeof(struct tm_node) == 16, "a node is 16 bytes");
+_Static_assert(sizeof(struct tm_counter) == 64, "threads do not share counter lines");
+_Static_assert(sizeof(struct tm_generation) == 128, "layout version 1");
+_Static_assert(sizeof(struct tm_module) == 104, "layout version 1");
+_Static_assert(sizeof(struct tm_patch) == 176, "layout version 1");
+_Static_assert(sizeof(struct tm_relay_region) == 16, "layout version 1");
+_Static_assert(sizeof(struct tm_header) == 200, "layout version 1");
+
+/* ---- the snapshot image ----------------------------------------------- */
+
+/*
+ * What a snapshot is, in memory and (compressed) in a dump file: this header,
+ * then rows, nodes, modules and names, at the offsets given, little endian.
+ */
+#define TM_IMAGE_MAGIC UINT64_C(0x3130676d69706e73) /* "snpimg01" */
+#define TM_IMAGE_VERSION 1u
+
+struct tm_image {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t header_size;
+	uint64_t size;        /* bytes of the whole image */
+	uint32_t limit;       /* frames */
+	uint32_t pid;
+	uint64_t time;        /* CLOCK_REALTIME of the snapshot, nanoseconds */
+	uint64_t start_time;  /* likewise, of `start` */
+	uint64_t current;     /* bytes */
+	uint64_t peak;        /* bytes */
+	uint64_t dropped;
+	uint64_t untracked_frees;
+	uint64_t sample_period;
+	uint64_t rows;        /* offset of struct tm_row[row_count] */
+	uint64_t row_count;
+	uint64_t nodes;       /* offset of struct tm_image_node[node_count] */
+	uint64_t node_count;
+	uint64_t modules;     /* offset of struct tm_module[module_count] */
+	uint64_t module_count;
+	uint64_t names;       /* offset of the modules' paths */
+	uint64_t names_size;  /* bytes */
+};
+
+/* Blocks of one size, one domain and one traceback. */
+struct tm_row {
+	uint64_t size;      /* bytes of each */
+	uint64_t count;     /* blocks */
+	uint32_t traceback; /* index of its most recent frame's node; TM_NO_NODE: no frames */
+	uint32_t domain;
+	uint32_t truncated; /* 1: frames were left off at the limit */
+	uint32_t reserved;
+};
+
+/* A node of the tree; a parent's index is lower than its children's. */
+struct tm_image_node {
+	uint64_t address; /* as in tm_node, without root flags */
+	uint32_t parent;  /* index, or TM_NO_NODE */
+	uint32_t depth;   /* frames from here to the oldest, this one included */
+};
+
+#define TM_NO_NODE 0xffffffffu
+
+_Static_assert(sizeof(struct tm_image) == 152, "image version 1");
+_Static_assert(sizeof(struct tm_row) == 32, "image version 1");
+_Static_assert(sizeof(struct tm_image_node) == 16, "image version 1");
+
+#endif
