@@ -65,8 +65,8 @@ struct tm_segment {
 
 /*
  * The table is TM_SHARDS independent extendible hash tables.  The directory
- * of a shard has 1 << depth entries, each the address of a segment; several
- * neighbouring entries may name the same one.
+ * of a shard has 1 << depth entries, each the address of a segment; entries
+ * whose low bits agree may name the same one.
  *
  * A slot counts if and only if the directory entry of its address names the
  * segment that holds it: tm_directory_index(address, depth).  That rule
@@ -80,7 +80,9 @@ struct tm_shard {
 	uint64_t untracked_frees; /* written by hooks, shard lock */
 	uint64_t live;            /* blocks; written by hooks, shard lock */
 	uint64_t free_segments[4]; /* by capacity class; written by hooks, shard lock */
-	uint64_t reserved;
+	uint64_t arena;           /* helper's own: next free byte for segments … */
+	uint64_t arena_end;       /* … and the end of that memory */
+	uint64_t reserved[7];
 };
 
 #define TM_SHARD_BITS 6
@@ -173,7 +175,7 @@ struct tm_generation {
 	uint64_t counters;     /* address of struct tm_counter[TM_MAX_THREADS] */
 	uint64_t node_chunks;  /* address of uint64_t[TM_NODE_CHUNKS], 0 where not yet made */
 	uint64_t index;        /* helper's own: the index over the nodes */
-	uint64_t locks;        /* helper's own: TM_SHARDS + 1 lock words, wiped in a child of fork */
+	uint64_t locks;        /* helper's own: its locks, wiped in a child of fork */
 	uint64_t retired;      /* next older generation whose memory is not yet given back */
 	int64_t current;       /* bytes told by all threads; atomic */
 	int64_t peak;          /* bytes; atomic maximum */
@@ -299,7 +301,7 @@ struct tm_header {
 
 _Static_assert(sizeof(struct tm_slot) == 16, "a slot is 16 bytes");
 _Static_assert(sizeof(struct tm_segment) == 64, "slots begin at a cache line");
-_Static_assert(sizeof(struct tm_shard) == 64, "a shard is a cache line");
+_Static_assert(sizeof(struct tm_shard) == 128, "shards do not share cache line pairs");
 _Static_assert(sizeof(struct tm_node) == 16, "a node is 16 bytes");
 _Static_assert(sizeof(struct tm_counter) == 64, "threads do not share counter lines");
 _Static_assert(sizeof(struct tm_generation) == 128, "layout version 1");

@@ -1,0 +1,62 @@
+/*
+ * What differs between architectures, for x86-64: the thread pointer, the
+ * frame that an entry stub builds, the pause in a spin loop.
+ */
+#ifndef TM_ARCH_H
+#define TM_ARCH_H
+
+#include "helper.h"
+
+/*
+ * What tm_entry_* leave on the stack before they call a hook, lowest address
+ * first: the patch, the argument registers, the callee-saved registers and
+ * the return address of the redirected call.
+ */
+struct tm_entry {
+	uint64_t patch;       /* struct tm_patch; r11 on entry */
+	uint64_t argument[6]; /* rdi rsi rdx rcx r8 r9 */
+	uint64_t r15, r14, r13, r12, rbx, rbp;
+	uint64_t return_address;
+};
+
+_Static_assert(sizeof(struct tm_entry) == 112, "entry.S builds this");
+
+/* System V ABI, x86-64 TLS variant II: %fs:0 holds the thread pointer itself. */
+static inline uint64_t tm_thread_pointer(void)
+{
+	uint64_t pointer;
+
+	__asm__("movq %%fs:0, %0" : "=r"(pointer));
+	return pointer;
+}
+
+static inline void tm_pause(void)
+{
+	__asm__ volatile("pause");
+}
+
+/* The caller as it will be when the redirected function has returned. */
+static inline void tm_entry_registers(const struct tm_entry *entry, struct tm_registers *ret)
+{
+	ret->rip = entry->return_address;
+	ret->rsp = (uint64_t)entry + sizeof(*entry);
+	ret->rbp = entry->rbp;
+	ret->rbx = entry->rbx;
+	ret->r12 = entry->r12;
+	ret->r13 = entry->r13;
+	ret->r14 = entry->r14;
+	ret->r15 = entry->r15;
+}
+
+/* Runs the redirected function itself, through its relocated prologue. */
+static inline uint64_t tm_call_original(const struct tm_entry *entry, const struct tm_patch *patch)
+{
+	uint64_t (*original)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t) =
+		(uint64_t (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+			      uint64_t))patch->original;
+
+	return original(entry->argument[0], entry->argument[1], entry->argument[2],
+			entry->argument[3], entry->argument[4], entry->argument[5]);
+}
+
+#endif
