@@ -1,0 +1,173 @@
+# Builds, tests and installs tm.  `make help` lists the targets.
+#
+# May use: the compilers, binutils and /usr/bin/python3 of Debian 12.  Must
+# never need a package before `make deps` had a chance to install it: demo and
+# test install first and build in a second make.
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PYTHON   := /usr/bin/python3
+B        := build
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+WERROR   ?=
+WARNINGS := -Wall -Wextra -Wundef -Wstrict-prototypes $(WERROR)
+STANDARD := -std=gnu11
+OPTIMIZE ?= -O2 -g
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+export LC_ALL := C.UTF-8
+
+.PHONY: all deps deps-build deps-test deps-lint demo test build-tests soak lint format install \
+	uninstall help clean FORCE
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
+
+# ---- packages ---------------------------------------------------------------
+
+PACKAGES_BUILD := gdb gcc make binutils libc6-dev libdw-dev libelf-dev libzydis-dev libzstd-dev \
+	python3 python3-dev
+PACKAGES_DEMO  := redis-server redis-tools
+PACKAGES_TEST  := $(PACKAGES_DEMO) g++ libdwarf-dev libcmocka-dev libunwind-dev \
+	libgoogle-perftools-dev libmimalloc-dev libjemalloc-dev musl-tools sqlite3 libc6-dbg \
+	python3.11-dbg dpkg-dev flake8 valgrind
+PACKAGES_LINT  := clang clang-format flake8
+
+# Installs what is missing of the packages in $(1); instant when all are there.
+define install_packages
+@missing=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(1) 2>/dev/null \
+	| awk -v want="$(strip $(1))" '$$2 == "installed" { have[$$1] } \
+		END { n = split(want, name, " "); for (i = 1; i <= n; i++) \
+			if (!(name[i] in have)) printf "%s ", name[i] }'); \
+[ -z "$$missing" ] && exit 0; \
+sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+echo "Installing from Debian's packages: $$missing"; \
+export DEBIAN_FRONTEND=noninteractive; \
+install="$$sudo apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $$missing"; \
+[ -n "$$(find /var/lib/apt/lists -name '*Packages*' -mtime -1 -print -quit 2>/dev/null)" ] \
+	|| $$sudo apt-get update -qq; \
+$$install >/dev/null 2>&1 </dev/null || { $$sudo apt-get update -qq; $$install >/dev/null </dev/null; }
+endef
+
+deps: deps-build deps-test deps-lint ## install everything that building, testing and linting need
+deps-build:
+	$(call install_packages,$(PACKAGES_BUILD) $(PACKAGES_DEMO))
+deps-test: deps-build
+	$(call install_packages,$(PACKAGES_TEST))
+deps-lint: deps-build
+	$(call install_packages,$(PACKAGES_LINT))
+
+# ---- the helper -------------------------------------------------------------
+
+HELPER_FLAGS := $(STANDARD) $(OPTIMIZE) $(WARNINGS) -ffreestanding -fPIC -fvisibility=hidden \
+	-fno-stack-protector -fno-jump-tables -fno-builtin -fno-plt -fcf-protection=branch \
+	-fasynchronous-unwind-tables -fno-exceptions -Wframe-larger-than=512 \
+	-Iinclude -Ihelper -Ihelper/arch/x86_64
+HELPER_SOURCES := $(filter-out helper/preload.c,$(wildcard helper/*.c)) \
+	$(wildcard helper/arch/x86_64/*.c helper/arch/x86_64/*.S)
+HELPER_OBJECTS := $(HELPER_SOURCES:%=$B/%.o)
+HELPER_SCRIPT  := $(wildcard helper/helper.lds)
+
+# ---- the extension ----------------------------------------------------------
+
+NATIVE_FLAGS = $(STANDARD) $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden -D_GNU_SOURCE \
+	-DPy_LIMITED_API=0x03090000 -Iinclude -Igdb-plugin/native -isystem $(PYTHON_INCLUDE)
+NATIVE_LIBS    := -Wl,--as-needed -ldw -lelf -lZydis -lzstd -lstdc++
+NATIVE_SOURCES := $(wildcard gdb-plugin/native/*.c)
+NATIVE_OBJECTS := $(NATIVE_SOURCES:%=$B/%.o)
+PYTHON_INCLUDE  = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
+
+all: $(if $(HELPER_OBJECTS),$B/tm-helper.so) $(if $(NATIVE_OBJECTS),$B/_tm.abi3.so) ## build the helper and the extension module
+
+# Objects follow the compiler and its flags, so that CC=clang rebuilds.
+$B/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(HELPER_FLAGS) / $(OPTIMIZE) $(WARNINGS)' | cmp -s - $@ \
+		|| echo '$(CC) $(HELPER_FLAGS) / $(OPTIMIZE) $(WARNINGS)' >$@
+
+$B/helper/%.o: helper/% $B/flags
+	@mkdir -p $(@D)
+	$(CC) $(HELPER_FLAGS) -MMD -MP -c -o $@ $<
+
+$B/gdb-plugin/native/%.o: gdb-plugin/native/% $B/flags
+	@mkdir -p $(@D)
+	$(CC) $(NATIVE_FLAGS) -MMD -MP -c -o $@ $<
+
+$B/tm-helper.so: $(HELPER_OBJECTS) $(HELPER_SCRIPT) tests/house/freestanding
+	$(CC) -nostdlib -shared -Wl,-z,noexecstack -Wl,--build-id -Wl,--no-undefined \
+		-Wl,--hash-style=gnu $(HELPER_SCRIPT:%=-Wl,-T,%) -o $@ $(HELPER_OBJECTS)
+	tests/house/freestanding $@
+
+$B/_tm.abi3.so: $(NATIVE_OBJECTS)
+	$(CC) -shared -o $@ $(NATIVE_OBJECTS) $(NATIVE_LIBS)
+
+-include $(HELPER_OBJECTS:.o=.d) $(NATIVE_OBJECTS:.o=.d)
+
+# ---- tests ------------------------------------------------------------------
+
+# A test program names the sources it is compiled with: /* links: helper/cfi.c */
+TEST_SOURCES  := $(wildcard tests/unit/test_*.c tests/oracle/test_*.c)
+TEST_PROGRAMS := $(TEST_SOURCES:%.c=$B/%)
+TEST_HEADERS  := $(wildcard include/*.h helper/*.h helper/arch/x86_64/*.h gdb-plugin/native/*.h \
+	tests/unit/*.h tests/oracle/*.h)
+TEST_FLAGS     = $(STANDARD) -O1 -g $(WARNINGS) -D_GNU_SOURCE \
+	-DTM_HOST_TEST -Iinclude -Ihelper -Ihelper/arch/x86_64 -Igdb-plugin/native -Itests/unit
+TEST_LIBS     := -Wl,--as-needed -lcmocka -ldw -lelf -ldwarf -lZydis -lzstd \
+	-lunwind-x86_64 -lunwind -lstdc++ -lpthread -ldl -lm
+links          = $(shell sed -n '/links:/,/\*\//p' $(1) | grep -oE '(helper|gdb-plugin)/[a-z0-9_/]+\.[cS]\>')
+
+.SECONDEXPANSION:
+$B/tests/%: tests/%.c $$(call links,tests/$$*.c) $(TEST_HEADERS) $B/flags
+	@mkdir -p $(@D)
+	$(CC) $(TEST_FLAGS) -o $@ $(filter %.c %.S,$^) $(TEST_LIBS)
+
+build-tests: all $(TEST_PROGRAMS)
+
+test: deps-test ## run every test; the last line counts them (TESTS='name …' picks some)
+	+@$(MAKE) --no-print-directory build-tests
+	@tests/run $(TESTS)
+
+soak: deps-test ## run the tests that have a long form at their full length
+	+@$(MAKE) --no-print-directory build-tests
+	@tests/run --full $(TESTS)
+
+demo: deps-build ## attach to a busy redis-server and find out what holds its memory
+	+@$(MAKE) --no-print-directory -s all
+	@examples/demo.sh
+
+# ---- style ------------------------------------------------------------------
+
+C_FILES := $(wildcard include/*.h helper/*.[ch] helper/arch/*/*.[ch] gdb-plugin/native/*.[ch] \
+	tests/*/*.[ch] examples/*.c)
+lint: deps-lint ## compile with warnings as errors under gcc and clang, check format and Python style
+	+@$(MAKE) --no-print-directory -s B=$B/lint-gcc CC=gcc WERROR=-Werror all
+	+@$(MAKE) --no-print-directory -s B=$B/lint-clang CC=clang WERROR=-Werror all
+	clang-format --dry-run -Werror $(C_FILES)
+	flake8 gdb-plugin tests examples
+	tests/run --only house
+
+format: deps-lint ## apply .clang-format
+	clang-format -i $(C_FILES)
+
+# ---- installing -------------------------------------------------------------
+
+LIBRARY := $(DESTDIR)$(PREFIX)/lib/tm
+install: all ## install below PREFIX (/usr/local); DESTDIR is honoured
+	install -d $(LIBRARY)
+	cp -R gdb-plugin/tm $(LIBRARY)/
+	find $(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
+	install -m 644 gdb-plugin/tm-gdb.py $B/tm-helper.so $B/_tm.abi3.so $(LIBRARY)/
+	install -d $(DESTDIR)$(PREFIX)/include
+	install -m 644 $(wildcard include/tm.h) include/tm_layout.h $(DESTDIR)$(PREFIX)/include/
+	@echo "In gdb: source $(PREFIX)/lib/tm/tm-gdb.py"
+
+uninstall: ## take away what install put there
+	rm -rf $(LIBRARY)
+	rm -f $(DESTDIR)$(PREFIX)/include/tm.h $(DESTDIR)$(PREFIX)/include/tm_layout.h
+
+clean: ## remove the build folder
+	rm -rf $B
