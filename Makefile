@@ -148,7 +148,8 @@ lint: deps-lint ## compile with warnings as errors under gcc and clang, check fo
 	+@$(MAKE) --no-print-directory -s B=$B/lint-clang CC=clang WERROR=-Werror all
 	clang-format --dry-run -Werror $(C_FILES)
 	flake8 gdb-plugin tests examples
-	tests/run --only house
+	+@$(MAKE) --no-print-directory -s all
+	tests/run house
 
 format: deps-lint ## apply .clang-format
 	clang-format -i $(C_FILES)
