@@ -1,0 +1,187 @@
+"""Reads the trace table of a stopped process a second way, as an oracle.
+
+Offsets come from the helper's DWARF through a gdb of its own, bytes from
+/proc/PID/mem; the rules are those that tm_layout.h states.  Must never use `_tm`
+or the plugin: what it finds is compared with them.
+"""
+import json
+import re
+import struct
+import subprocess
+
+from gdbsession import BUILD
+
+SLOT_DEAD = 1
+ADDRESS_MASK = (1 << 48) - 1
+NODE_ADDRESS_MASK = (1 << 56) - 1
+NODE_ROOT = 1 << 63
+NODE_TRUNCATED = 1 << 62
+MAGIC = b"tmtable1"
+SHARDS = 64
+NODES_PER_CHUNK = 65536
+
+DUMP_OFFSETS = """
+import gdb, json
+wanted = ("tm_header", "tm_generation", "tm_shard", "tm_segment", "tm_slot", "tm_node",
+          "tm_counter", "tm_patch")
+print(json.dumps({name: {
+    "sizeof": gdb.lookup_type("struct " + name).sizeof,
+    **{field.name: [field.bitpos // 8, field.type.sizeof]
+       for field in gdb.lookup_type("struct " + name).fields()}} for name in wanted}))
+"""
+
+
+def layout_from_debug_info():
+    """{struct: {field: [offset, size], "sizeof": bytes}} as the compiler laid it out."""
+    done = subprocess.run(["/usr/bin/gdb", "-nx", "-q", "-batch", "-iex", "set style enabled off",
+                           "-ex", "python exec(" + repr(DUMP_OFFSETS) + ")",
+                           str(BUILD / "tm-helper.so")],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    line = [each for each in done.stdout.splitlines() if each.startswith("{")]
+    if not line:
+        raise AssertionError(f"no layout in the helper's debug info: {done.stdout}")
+    return json.loads(line[0])
+
+
+class Memory:
+    """The memory of a stopped process."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.file = open(f"/proc/{pid}/mem", "rb", 0)
+
+    def close(self):
+        self.file.close()
+
+    def read(self, address, length):
+        self.file.seek(address)
+        data = self.file.read(length)
+        if len(data) != length:
+            raise AssertionError(f"{length} bytes at {address:#x} could not be read")
+        return data
+
+    def maps(self):
+        """(start, end, rights, path) of every mapping."""
+        with open(f"/proc/{self.pid}/maps") as maps:
+            for line in maps:
+                bounds, rights, offset, device, inode, *path = line.split(None, 5)
+                start, end = (int(each, 16) for each in bounds.split("-"))
+                yield start, end, rights, path[0].strip() if path else ""
+
+
+class Table:
+    """The live blocks of one process, read slot by slot."""
+
+    def __init__(self, pid, layout):
+        self.memory, self.layout, self.nodes = Memory(pid), layout, {}
+        self.generation_read = None
+        self.header = self.find_header()
+
+    def close(self):
+        self.memory.close()
+
+    def find_header(self):
+        found = [start for start, end, rights, path in self.memory.maps()
+                 if rights.startswith("rw") and (not path or path.startswith("[anon"))
+                 and self.memory.read(start, 8) == MAGIC]
+        if len(found) != 1:
+            raise AssertionError(f"{len(found)} headers in the process")
+        return found[0]
+
+    def fields(self, name, address):
+        """All integer fields of a struct in the process."""
+        data = self.memory.read(address, self.layout[name]["sizeof"])
+        return {field: int.from_bytes(data[place[0]:place[0] + place[1]], "little")
+                for field, place in self.layout[name].items()
+                if field != "sizeof" and place[1] <= 8}
+
+    def generation(self):
+        return self.fields("tm_generation", self.fields("tm_header", self.header)["generation"])
+
+    def blocks(self):
+        """{address: (size, traceback id)}"""
+        generation, blocks = self.generation(), {}
+        if self.generation_read != generation["id"]:
+            self.generation_read, self.nodes = generation["id"], {}
+        slot_size, segment_size = (self.layout[name]["sizeof"]
+                                   for name in ("tm_slot", "tm_segment"))
+        for index in range(SHARDS):
+            shard = self.fields("tm_shard",
+                                generation["shards"] + index * self.layout["tm_shard"]["sizeof"])
+            depth = shard["directory"] & 63
+            directory = shard["directory"] & ~63
+            if not directory:
+                continue
+            entries = struct.unpack(f"<{1 << depth}Q", self.memory.read(directory, 8 << depth))
+            for segment in set(entries):
+                capacity = self.fields("tm_segment", segment)["capacity"]
+                slots = self.memory.read(segment + segment_size, capacity * slot_size)
+                for key, value in struct.iter_unpack("<QQ", slots):
+                    address = key & ADDRESS_MASK
+                    if key <= SLOT_DEAD or self.owner(address, index, entries, depth) != segment:
+                        continue
+                    if address in blocks:
+                        raise AssertionError(f"block {address:#x} is in the table twice")
+                    blocks[address] = ((key >> 48) << 32 | value >> 32, value & 0xffffffff)
+        return blocks
+
+    @staticmethod
+    def owner(address, shard, entries, depth):
+        scrambled = (address >> 12) * 0x9e3779b97f4a7c15 & 0xffffffffffffffff
+        scrambled ^= scrambled >> 32
+        if scrambled >> 8 & SHARDS - 1 != shard:
+            return None
+        return entries[scrambled >> 14 & (1 << depth) - 1]
+
+    def traceback(self, node):
+        """([return addresses, most recent first], truncated) of an id."""
+        frames, generation = [], None
+        first = node
+        if first in self.nodes:
+            return self.nodes[first]
+        generation = self.generation()
+        while True:
+            if not 0 < node < generation["node_count"]:
+                raise AssertionError(f"traceback {first} leads to node {node} of "
+                                     f"{generation['node_count']}")
+            chunk = struct.unpack("<Q", self.memory.read(
+                generation["node_chunks"] + node // NODES_PER_CHUNK * 8, 8))[0]
+            fields = self.fields("tm_node", chunk + node % NODES_PER_CHUNK
+                                 * self.layout["tm_node"]["sizeof"])
+            if fields["address"] & NODE_ROOT:
+                self.nodes[first] = frames, bool(fields["address"] & NODE_TRUNCATED)
+                return self.nodes[first]
+            frames.append(fields["address"] & NODE_ADDRESS_MASK)
+            node = fields["parent"]
+
+
+class Lines:
+    """Return address -> (function, line) through binutils' addr2line."""
+
+    def __init__(self, pid, program):
+        starts = []
+        with open(f"/proc/{pid}/maps") as maps:
+            for line in maps:
+                match = re.match(r"(\w+)-\w+ \S+ (\w+) .* (/.*)\n", line)
+                if match and match.group(3) == program:
+                    starts.append(int(match.group(1), 16) - int(match.group(2), 16))
+        self.bias, self.known = min(starts), {}
+        with open(program, "rb") as file:
+            if struct.unpack_from("<H", file.read(18), 16)[0] == 2:  # ET_EXEC
+                self.bias = 0
+        self.process = subprocess.Popen(["addr2line", "-f", "-e", program],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def find(self, address):
+        if address not in self.known:
+            self.process.stdin.write(f"{address - 1 - self.bias:#x}\n")
+            self.process.stdin.flush()
+            function = self.process.stdout.readline().strip()
+            line = self.process.stdout.readline().strip().rpartition(":")[2].split(" ")[0]
+            self.known[address] = function, int(line) if line.isdigit() else 0
+        return self.known[address]
