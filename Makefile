@@ -65,7 +65,7 @@ deps-lint: deps-build
 
 HELPER_FLAGS := $(STANDARD) $(OPTIMIZE) $(WARNINGS) -ffreestanding -fPIC -fvisibility=hidden \
 	-fno-stack-protector -fno-jump-tables -fno-builtin -fno-plt -fcf-protection=branch \
-	-fasynchronous-unwind-tables -fno-exceptions -Wframe-larger-than=512 \
+	-fasynchronous-unwind-tables -fno-exceptions -mgeneral-regs-only -Wframe-larger-than=512 \
 	-Iinclude -Ihelper -Ihelper/arch/x86_64
 HELPER_SOURCES := $(filter-out helper/preload.c,$(wildcard helper/*.c)) \
 	$(wildcard helper/arch/x86_64/*.c helper/arch/x86_64/*.S)

@@ -1,0 +1,225 @@
+/*
+ * Start, stop, clear: what the debugger calls.  A new table is made and
+ * published, the old one retired: its memory goes when no thread stands in a
+ * hook any more.
+ */
+#include "control.h"
+#include "arena.h"
+#include "counter.h"
+#include "lock.h"
+#include "modules.h"
+#include "table.h"
+#include "thread.h"
+
+/* Provided by the linker script. */
+extern char tm_image_start[] TM_HIDDEN;
+extern char tm_image_end[] TM_HIDDEN;
+
+void *tm_canary_alloc(size_t size) TM_HIDDEN;
+void tm_canary_free(void *block) TM_HIDDEN;
+
+__attribute__((section(".data.header"), aligned(4096))) struct tm_header tm_header = {
+	.version = TM_LAYOUT_VERSION,
+	.header_size = sizeof(struct tm_header),
+};
+
+__attribute__((section(".bss.wiped"), aligned(4096))) struct tm_wiped tm_wiped_memory;
+
+static struct tm_patch patches[TM_MAX_PATCHES];
+static struct tm_relay_region relays[TM_MAX_RELAY_REGIONS];
+
+long tm_control_init(void)
+{
+	struct tm_header *header = &tm_header;
+
+	header->self = (uint64_t)header;
+	header->image_start = (uint64_t)tm_image_start;
+	header->image_end = (uint64_t)tm_image_end;
+	header->pid = (uint32_t)sys_getpid();
+	header->patches = (uint64_t)patches;
+	header->relays = (uint64_t)relays;
+	header->threads = (uint64_t)&tm_wiped_memory;
+	header->memory = header->image_end - header->image_start;
+	/* Before Linux 4.14 it fails: then a child of fork may lose records, and counts them. */
+	sys_madvise((uint64_t)&tm_wiped_memory, sizeof(tm_wiped_memory), TM_MADV_WIPEONFORK);
+	store_release(&header->magic, TM_MAGIC);
+	return 0;
+}
+
+/* ---- generations ------------------------------------------------------- */
+
+static void generation_destroy(struct tm_generation *generation)
+{
+	if (generation->locks)
+		sys_munmap(generation->locks, sizeof(struct tm_locks));
+	arena_unmap_all(generation);
+	sys_munmap((uint64_t)generation, TM_PAGE);
+	__atomic_fetch_sub(&tm_header.memory, TM_PAGE, __ATOMIC_RELAXED);
+}
+
+static struct tm_generation *generation_new(uint32_t limit, uint32_t id)
+{
+	struct tm_generation *generation = arena_map_forever(TM_PAGE);
+
+	if (!generation)
+		return NULL;
+	generation->limit = limit;
+	generation->id = id;
+	generation->locks = (uint64_t)arena_map_wiped(sizeof(struct tm_locks));
+	generation->counters = (uint64_t)arena_map(generation,
+						   TM_MAX_THREADS * sizeof(struct tm_counter));
+	if (!generation->locks || !generation->counters || table_init(generation) ||
+	    traceback_init(generation)) {
+		generation_destroy(generation);
+		return NULL;
+	}
+	return generation;
+}
+
+/* Publishes a generation (or 0) in place of the old one. */
+static void generation_publish(struct tm_generation *generation)
+{
+	struct tm_generation *old = (struct tm_generation *)tm_header.generation;
+
+	if (generation)
+		generation->retired = (uint64_t)old;
+	store_release(&tm_header.generation, (uint64_t)generation);
+	if (!old || thread_any_inside())
+		return;
+	/* Nobody stands in a hook: whatever is older than the new one can go. */
+	while (old) {
+		struct tm_generation *older = (struct tm_generation *)old->retired;
+
+		generation_destroy(old);
+		old = older;
+	}
+	if (generation)
+		generation->retired = 0;
+}
+
+static long generation_replace(uint32_t limit)
+{
+	const struct tm_generation *old = (const struct tm_generation *)tm_header.generation;
+	struct tm_generation *new = generation_new(limit, old ? old->id + 1 : 1);
+
+	if (!new)
+		return -TM_ENOMEM;
+	generation_publish(new);
+	return 0;
+}
+
+/* ---- what the debugger calls ------------------------------------------- */
+
+long tm_control_start(uint32_t limit)
+{
+	struct tm_timespec now;
+	long error;
+
+	if (limit < 1 || limit > TM_MAX_FRAMES)
+		return -TM_EINVAL;
+	error = generation_replace(limit);
+	if (error)
+		return error;
+	tm_modules_refresh();
+	sys_clock_gettime(TM_CLOCK_REALTIME, &now);
+	tm_header.start_time = (uint64_t)now.seconds * 1000000000u + (uint64_t)now.nanoseconds;
+	tm_header.dropped = 0;
+	store_release(&tm_header.state, TM_STATE_TRACING);
+	return 0;
+}
+
+/* The empty table that stays is for hooks that were stopped in the middle. */
+long tm_control_stop(void)
+{
+	store_release(&tm_header.state, TM_STATE_IDLE);
+	return generation_replace(1);
+}
+
+long tm_control_clear(void)
+{
+	const struct tm_generation *old = (const struct tm_generation *)tm_header.generation;
+
+	tm_header.dropped = 0;
+	return generation_replace(old->limit);
+}
+
+long tm_control_reset_peak(void)
+{
+	struct tm_generation *generation = (struct tm_generation *)tm_header.generation;
+	struct tm_counter *counters = (struct tm_counter *)generation->counters;
+	uint32_t i, threads = tm_wiped()->numbers;
+	int64_t current = generation->current;
+
+	for (i = 0; i < threads; i++) {
+		current += counters[i].delta;
+		counters[i].max_delta = counters[i].delta;
+	}
+	generation->peak = current;
+	return 0;
+}
+
+long tm_control_map(uint64_t address, uint64_t size)
+{
+	const int fixed_noreplace = 0x100000;
+	long result = sys_mmap(address, size, TM_PROT_READ | 4 /* PROT_EXEC */,
+			       TM_MAP_PRIVATE | TM_MAP_ANONYMOUS | fixed_noreplace);
+
+	/* Before Linux 4.17 the flag is only a hint. */
+	if (!sys_failed(result) && (uint64_t)result != address) {
+		sys_munmap((uint64_t)result, size);
+		return -17; /* EEXIST */
+	}
+	return result;
+}
+
+/* With a table of its own: step by step what a recorded block goes through. */
+static long run_canary(const struct tm_generation *generation)
+{
+	struct tm_block block;
+	const struct tm_node *node;
+	void *address = tm_canary_alloc(24);
+
+	if (!table_find(generation, (uint64_t)address, &block))
+		return 2;
+	if (block.size != 24)
+		return 3;
+	node = traceback_node(generation, block.traceback);
+	if ((node->address & TM_NODE_ADDRESS_MASK) < (uint64_t)tm_image_start ||
+	    (node->address & TM_NODE_ADDRESS_MASK) >= (uint64_t)tm_image_end)
+		return 4;
+	tm_canary_free(address);
+	return table_find(generation, (uint64_t)address, &block) ? 5 : 0;
+}
+
+/*
+ * The thread that is made to run this may stand in the middle of a hook; its
+ * record is left alone, and the canary runs with one of its own.
+ */
+long tm_control_canary(void)
+{
+	static struct tm_thread spare;
+	struct tm_header *header = &tm_header;
+	struct tm_thread *thread = thread_self();
+	struct tm_thread_entry *entry = thread_entry(tm_thread_pointer());
+	uint64_t generation = header->generation;
+	struct tm_generation *own;
+	long result;
+
+	if (!thread || !entry)
+		return 1;
+	own = generation_new(1, UINT32_MAX);
+	if (!own)
+		return -TM_ENOMEM;
+	spare.state = THREAD_OUTSIDE;
+	spare.number = TM_MAX_THREADS - 1;
+	spare.stack.low = spare.stack.high = 0;
+	entry->record = (uint64_t)&spare;
+	header->generation = (uint64_t)own;
+	header->state = TM_STATE_TRACING;
+	result = run_canary(own);
+	header->state = TM_STATE_IDLE;
+	header->generation = generation;
+	entry->record = (uint64_t)thread;
+	generation_destroy(own);
+	return result;
+}

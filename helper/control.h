@@ -1,0 +1,36 @@
+/*
+ * The functions that the debugger calls, with every thread stopped wherever it
+ * was, one of them made to run the call.  None waits for a lock, none frees
+ * what a stopped hook may still use.  Each returns 0 or a negative errno.
+ */
+#ifndef TM_CONTROL_H
+#define TM_CONTROL_H
+
+#include "helper.h"
+
+/* Once after the helper was copied in: makes the header valid. */
+long tm_control_init(void) TM_HIDDEN;
+
+/* Starts a fresh table with tracebacks of at most limit frames (1 to TM_MAX_FRAMES). */
+long tm_control_start(uint32_t limit) TM_HIDDEN;
+
+/* Stops recording and forgets the traces. */
+long tm_control_stop(void) TM_HIDDEN;
+
+/* Forgets the traces; counters and peak begin again. */
+long tm_control_clear(void) TM_HIDDEN;
+
+/* Sets the peak to the current traced size. */
+long tm_control_reset_peak(void) TM_HIDDEN;
+
+/*
+ * Runs the redirected canary functions: 0 when the block was recorded with its
+ * size and with this function as its only caller, and was forgotten when it
+ * was freed; else the number of the step that failed.
+ */
+long tm_control_canary(void) TM_HIDDEN;
+
+/* Maps size bytes at address (nowhere else) for relays: readable and executable. */
+long tm_control_map(uint64_t address, uint64_t size) TM_HIDDEN;
+
+#endif

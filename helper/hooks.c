@@ -1,0 +1,283 @@
+/*
+ * What happens when a redirected function is called: one hook for each shape
+ * of function, entered from the stubs of entry.S.
+ *
+ * Each looks at the guard, calls the original function, and keeps the table.
+ * Only the outermost allocator call of a thread is recorded, with the caller
+ * of that function as the most recent frame.  A hook changes nothing that the
+ * program can see: not errno, not a vector register, not the stack's depth by
+ * more than 1 KiB.
+ *
+ * Must never call the program's code but through tm_call_original.
+ */
+#include "counter.h"
+#include "table.h"
+#include "thread.h"
+
+uint64_t tm_hook_alloc(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_free(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_realloc(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_store(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_resize(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_loader(const struct tm_entry *entry) TM_HIDDEN;
+
+static const struct tm_patch *patch_of(const struct tm_entry *entry)
+{
+	return (const struct tm_patch *)entry->patch;
+}
+
+static void count_dropped(void)
+{
+	add_relaxed(&tm_header.dropped, 1);
+}
+
+/* ---- the guard --------------------------------------------------------- */
+
+/*
+ * An exception or longjmp out of the original leaves the guard behind.  A
+ * nested call has its entry below the outermost one's on the same stack, so
+ * one that is not below shows that the outermost call is over.
+ */
+static bool is_abandoned(const struct tm_thread *thread, const struct tm_entry *entry)
+{
+	return thread->state == THREAD_IN_ORIGINAL && (uint64_t)entry >= thread->entry &&
+	       (uint64_t)entry < thread->stack.high;
+}
+
+static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
+						      const struct tm_entry *entry)
+{
+	if (thread->state == THREAD_SUSPECT)
+		thread = thread_claim(thread);
+	if (!thread) {
+		count_dropped();
+		return NULL;
+	}
+	if (thread->state == THREAD_IN_HELPER)
+		count_dropped(); /* a signal handler's call, in the middle of our work */
+	if (thread->state != THREAD_OUTSIDE && !is_abandoned(thread, entry))
+		return NULL;
+	thread->state = THREAD_IN_HELPER;
+	thread->entry = (uint64_t)entry;
+	return thread;
+}
+
+/* The thread, when this call is its outermost and it is traced; else NULL. */
+static inline struct tm_thread *guard_enter(const struct tm_entry *entry)
+{
+	struct tm_thread *thread;
+
+	if (unlikely(load_relaxed(&tm_header.state) != TM_STATE_TRACING))
+		return NULL;
+	thread = thread_self();
+	if (unlikely(!thread || thread->state != THREAD_OUTSIDE))
+		return thread ? guard_enter_slow(thread, entry) : (count_dropped(), NULL);
+	thread->state = THREAD_IN_HELPER;
+	thread->entry = (uint64_t)entry;
+	return thread;
+}
+
+static inline void guard_leave(struct tm_thread *thread)
+{
+	store_relaxed(&thread->state, THREAD_OUTSIDE);
+}
+
+static inline uint64_t guarded_call(struct tm_thread *thread, const struct tm_entry *entry)
+{
+	uint64_t result;
+
+	store_relaxed(&thread->state, THREAD_IN_ORIGINAL);
+	result = tm_call_original(entry, patch_of(entry));
+	store_relaxed(&thread->state, THREAD_IN_HELPER);
+	return result;
+}
+
+/* ---- records ----------------------------------------------------------- */
+
+static inline struct tm_generation *current_generation(void)
+{
+	return (struct tm_generation *)load_acquire(&tm_header.generation);
+}
+
+/* The caller's traceback, interned.  0 when it cannot be kept. */
+static uint32_t take_traceback(struct tm_generation *generation, struct tm_thread *thread,
+			       const struct tm_entry *entry)
+{
+	struct tm_registers registers;
+	uint64_t *frames;
+	bool complete;
+	size_t count;
+
+	if (unlikely(!thread_reserve(thread, generation->limit)))
+		return 0;
+	frames = (uint64_t *)thread->frames;
+	tm_entry_registers(entry, &registers);
+	if (unlikely(registers.rsp < thread->stack.low || registers.rsp >= thread->stack.high)) {
+		thread->stack.low = (uint64_t)entry;
+		thread->stack.high = registers.rsp;
+	}
+	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
+			  &complete);
+	return traceback_intern(generation, thread->number + 1, patch_of(entry)->domain, !complete,
+				frames, (uint32_t)count, &thread->memo,
+				(uint64_t *)thread->memo_addresses, (uint32_t *)thread->memo_ids);
+}
+
+static void put(struct tm_generation *generation, struct tm_thread *thread,
+		const struct tm_block *block)
+{
+	uint64_t replaced;
+
+	if (unlikely(table_put(generation, thread->number + 1, block, &replaced) ==
+		     TABLE_DROPPED)) {
+		count_dropped();
+		return;
+	}
+	counter_add(generation, thread->number, (int64_t)(block->size - replaced));
+}
+
+static void record(struct tm_thread *thread, const struct tm_entry *entry, uint64_t address,
+		   uint64_t size)
+{
+	struct tm_generation *generation = current_generation();
+	struct tm_block block = {.address = address, .size = size};
+
+	block.traceback = take_traceback(generation, thread, entry);
+	if (unlikely(!block.traceback)) {
+		count_dropped();
+		return;
+	}
+	put(generation, thread, &block);
+}
+
+static bool forget(struct tm_generation *generation, struct tm_thread *thread, uint64_t address,
+		   struct tm_block *ret)
+{
+	enum table_result result = table_take(generation, thread->number + 1, address, ret);
+
+	if (likely(result == TABLE_FOUND))
+		counter_add(generation, thread->number, -(int64_t)ret->size);
+	else if (unlikely(result == TABLE_DROPPED))
+		count_dropped();
+	return result == TABLE_FOUND;
+}
+
+/* Bytes asked for; an overflowing product makes the original fail, so what it is does not matter. */
+static inline uint64_t requested_size(const struct tm_entry *entry)
+{
+	const struct tm_patch *patch = patch_of(entry);
+	uint64_t size = entry->argument[patch->size_argument];
+
+	if (patch->count_argument != TM_NO_ARGUMENT)
+		size *= entry->argument[patch->count_argument];
+	return size;
+}
+
+/* ---- the hooks --------------------------------------------------------- */
+
+uint64_t tm_hook_alloc(const struct tm_entry *entry)
+{
+	struct tm_thread *thread = guard_enter(entry);
+	uint64_t result;
+
+	if (!thread)
+		return tm_call_original(entry, patch_of(entry));
+	result = guarded_call(thread, entry);
+	if (likely(result != 0))
+		record(thread, entry, result, requested_size(entry));
+	guard_leave(thread);
+	return result;
+}
+
+/* The record goes first: once the original has run, another thread may own the address. */
+uint64_t tm_hook_free(const struct tm_entry *entry)
+{
+	uint64_t address = entry->argument[patch_of(entry)->block_argument];
+	struct tm_thread *thread = guard_enter(entry);
+	struct tm_block block;
+	uint64_t result;
+
+	if (!thread)
+		return tm_call_original(entry, patch_of(entry));
+	if (likely(address != 0))
+		forget(current_generation(), thread, address, &block);
+	result = guarded_call(thread, entry);
+	guard_leave(thread);
+	return result;
+}
+
+/*
+ * realloc(3): with NULL it is malloc; a failure leaves the old block, so its
+ * record is put back; NULL for size 0 means that the block is gone (glibc,
+ * jemalloc), as C17 7.22.3.5 permits.
+ */
+uint64_t tm_hook_realloc(const struct tm_entry *entry)
+{
+	uint64_t address = entry->argument[patch_of(entry)->block_argument];
+	struct tm_thread *thread = guard_enter(entry);
+	struct tm_generation *generation;
+	struct tm_block old;
+	uint64_t result, size;
+	bool had;
+
+	if (!thread)
+		return tm_call_original(entry, patch_of(entry));
+	generation = current_generation();
+	size = requested_size(entry);
+	had = address && forget(generation, thread, address, &old);
+	result = guarded_call(thread, entry);
+	if (likely(result != 0))
+		record(thread, entry, result, size);
+	else if (had && size != 0)
+		put(generation, thread, &old);
+	guard_leave(thread);
+	return result;
+}
+
+/* posix_memalign(3): the block is stored through a pointer, 0 means success. */
+uint64_t tm_hook_store(const struct tm_entry *entry)
+{
+	uint64_t place = entry->argument[patch_of(entry)->block_argument];
+	struct tm_thread *thread = guard_enter(entry);
+	uint64_t result, address;
+
+	if (!thread)
+		return tm_call_original(entry, patch_of(entry));
+	result = guarded_call(thread, entry);
+	if (likely((int)result == 0)) {
+		address = *(const uint64_t *)place;
+		if (address)
+			record(thread, entry, address, requested_size(entry));
+	}
+	guard_leave(thread);
+	return result;
+}
+
+/* jemalloc(3) xallocx: resizes in place and returns the real size, at least size on success. */
+uint64_t tm_hook_resize(const struct tm_entry *entry)
+{
+	uint64_t address = entry->argument[patch_of(entry)->block_argument];
+	struct tm_thread *thread = guard_enter(entry);
+	struct tm_generation *generation;
+	uint64_t result, size;
+	struct tm_block old;
+
+	if (!thread)
+		return tm_call_original(entry, patch_of(entry));
+	size = requested_size(entry);
+	result = guarded_call(thread, entry);
+	generation = current_generation();
+	if (result >= size && forget(generation, thread, address, &old)) {
+		old.size = size;
+		put(generation, thread, &old);
+	}
+	guard_leave(thread);
+	return result;
+}
+
+/* The loader's list of objects changes, or has changed: see modules.c. */
+uint64_t tm_hook_loader(const struct tm_entry *entry)
+{
+	add_relaxed(&tm_header.loader_events, 1);
+	return tm_call_original(entry, patch_of(entry));
+}

@@ -1,0 +1,469 @@
+/*
+ * The trace table: TM_SHARDS extendible hash tables of 16-byte slots.
+ *
+ * Blocks of one page share a hash and lie near each other in one segment, as
+ * malloc hands out neighbours.  A segment that fills up is rebuilt, made
+ * larger or split in two, always into fresh memory that is published with one
+ * store, so growth costs some microseconds at a time and the table can be read
+ * with the process stopped at any instruction (the rule is in tm_layout.h).
+ *
+ * Uses arena and lock; must never call a hooked function.
+ */
+#include "table.h"
+#include "arena.h"
+#include "lock.h"
+
+#define CLASSES 4u
+#define ARENA_BYTES (64u * 1024)
+#define ARENA_MAX_BYTES (1024u * 1024)
+
+static uint32_t class_capacity(uint32_t class)
+{
+	return class == 0 ? 256 : class == 1 ? 1024 : class == 2 ? 1536 : 6144;
+}
+
+static uint32_t capacity_class(uint32_t capacity)
+{
+	return capacity <= 256 ? 0 : capacity <= 1024 ? 1 : capacity <= 1536 ? 2 : 3;
+}
+
+/* The smallest class, but the first, that holds this many blocks and leaves room for more. */
+static uint32_t class_for(uint32_t live)
+{
+	return live <= 768 ? 1 : live <= 1382 ? 2 : 3;
+}
+
+static struct tm_shard *shard_of(const struct tm_generation *generation, uint64_t address)
+{
+	return (struct tm_shard *)generation->shards + tm_shard_index(address);
+}
+
+static uint64_t *directory_of(const struct tm_shard *shard, uint32_t *depth)
+{
+	uint64_t directory = shard->directory;
+
+	*depth = (uint32_t)(directory & TM_DIRECTORY_DEPTH_MASK);
+	return (uint64_t *)(directory & ~TM_DIRECTORY_DEPTH_MASK);
+}
+
+static struct tm_segment *segment_of(const struct tm_shard *shard, uint64_t address)
+{
+	uint32_t depth;
+	uint64_t *directory = directory_of(shard, &depth);
+
+	return (struct tm_segment *)directory[tm_directory_index(address, depth)];
+}
+
+static struct tm_slot *slots_of(const struct tm_segment *segment)
+{
+	return (struct tm_slot *)(segment + 1);
+}
+
+/* Where probing starts: one place for a page, and from there by 16-byte steps. */
+static uint32_t first_slot(uint64_t address, uint32_t capacity)
+{
+	uint64_t page = ((tm_page_hash(address) >> 40) * capacity) >> 24;
+	uint32_t slot = (uint32_t)page + ((uint32_t)(address >> 4) & 255);
+
+	return slot >= capacity ? slot - capacity : slot;
+}
+
+static uint32_t next_slot(uint32_t slot, uint32_t capacity)
+{
+	return slot + 1 == capacity ? 0 : slot + 1;
+}
+
+static bool is_live(uint64_t key)
+{
+	return key > TM_SLOT_DEAD;
+}
+
+/* ---- memory of segments ------------------------------------------------ */
+
+static void *shard_memory(struct tm_generation *generation, struct tm_shard *shard, uint64_t size)
+{
+	void *memory;
+
+	if (shard->arena_end - shard->arena < size) {
+		uint64_t bytes = ARENA_BYTES + shard->live * 4;
+
+		if (bytes > ARENA_MAX_BYTES)
+			bytes = ARENA_MAX_BYTES;
+		if (bytes < size)
+			bytes = size;
+		bytes &= ~UINT64_C(63);
+		memory = arena_map(generation, bytes);
+		if (!memory)
+			return NULL;
+		shard->arena = (uint64_t)memory;
+		shard->arena_end = (uint64_t)memory + bytes;
+	}
+	memory = (void *)shard->arena;
+	shard->arena += size;
+	return memory;
+}
+
+static struct tm_segment *segment_new(struct tm_generation *generation, struct tm_shard *shard,
+				      uint32_t class, uint32_t depth)
+{
+	uint32_t capacity = class_capacity(class);
+	uint64_t size = sizeof(struct tm_segment) + capacity * sizeof(struct tm_slot);
+	struct tm_segment *segment = (struct tm_segment *)shard->free_segments[class];
+
+	if (segment) {
+		shard->free_segments[class] = segment->next_free;
+		tm_memset(segment, 0, size);
+	} else {
+		segment = shard_memory(generation, shard, size);
+		if (!segment)
+			return NULL;
+	}
+	segment->capacity = capacity;
+	segment->depth = depth;
+	return segment;
+}
+
+static void segment_free(struct tm_shard *shard, struct tm_segment *segment)
+{
+	uint32_t class = capacity_class(segment->capacity);
+
+	segment->next_free = shard->free_segments[class];
+	shard->free_segments[class] = (uint64_t)segment;
+}
+
+int table_init(struct tm_generation *generation)
+{
+	/* Each shard begins with a directory of one entry and a small segment, in one mapping. */
+	const uint64_t segment_size =
+		sizeof(struct tm_segment) + class_capacity(0) * sizeof(struct tm_slot);
+	struct tm_shard *shards = arena_map(generation, TM_SHARDS * sizeof(*shards));
+	uint8_t *memory = arena_map(generation, TM_SHARDS * (64 + segment_size));
+	uint32_t i;
+
+	if (!shards || !memory)
+		return -TM_ENOMEM;
+	for (i = 0; i < TM_SHARDS; i++) {
+		uint64_t *directory = (uint64_t *)(memory + i * (64 + segment_size));
+		struct tm_segment *segment = (struct tm_segment *)(directory + 8);
+
+		segment->capacity = class_capacity(0);
+		directory[0] = (uint64_t)segment;
+		shards[i].directory = (uint64_t)directory;
+	}
+	generation->shards = (uint64_t)shards;
+	return 0;
+}
+
+/* ---- growth ------------------------------------------------------------ */
+
+/* Into a segment that is not yet published, or whose address is known to be absent. */
+static void segment_add(struct tm_segment *segment, const struct tm_slot *slot)
+{
+	struct tm_slot *slots = slots_of(segment);
+	uint32_t i = first_slot(tm_slot_address(slot), segment->capacity);
+
+	while (slots[i].key != TM_SLOT_EMPTY)
+		i = next_slot(i, segment->capacity);
+	slots[i].value = slot->value;
+	store_release(&slots[i].key, slot->key);
+	segment->live++;
+}
+
+/* Lets every directory entry that names `from` and agrees with (index, mask) name `to`. */
+static void directory_replace(const struct tm_shard *shard, const struct tm_segment *from,
+			      const struct tm_segment *to, uint32_t index, uint32_t step)
+{
+	uint32_t depth, i;
+	uint64_t *directory = directory_of(shard, &depth);
+
+	for (i = index; i < UINT32_C(1) << depth; i += step)
+		if (directory[i] == (uint64_t)from)
+			store_release(&directory[i], (uint64_t)to);
+}
+
+static bool directory_double(struct tm_generation *generation, struct tm_shard *shard)
+{
+	uint32_t depth, i;
+	uint64_t *old = directory_of(shard, &depth);
+	uint32_t count = UINT32_C(1) << depth;
+	uint64_t *new;
+
+	if (depth >= TM_MAX_DEPTH)
+		return false;
+	new = shard_memory(generation, shard, (count * 2 * sizeof(*new) + 63) & ~UINT64_C(63));
+	if (!new)
+		return false;
+	for (i = 0; i < count; i++)
+		new[i] = new[i + count] = old[i];
+	store_release(&shard->directory, (uint64_t)new | (depth + 1));
+	return true;
+}
+
+/* Copies the live slots whose directory bit `bit` is `side` (all of them when bit is 32). */
+static void segment_copy(const struct tm_shard *shard, const struct tm_segment *from,
+			 struct tm_segment *to, uint32_t bit, uint32_t side)
+{
+	const struct tm_slot *slots = slots_of(from);
+	uint32_t i;
+
+	for (i = 0; i < from->capacity; i++) {
+		uint64_t address = tm_slot_address(&slots[i]);
+
+		if (!is_live(slots[i].key) || segment_of(shard, address) != from)
+			continue;
+		if (bit == 32 || (tm_directory_index(address, bit + 1) >> bit) == side)
+			segment_add(to, &slots[i]);
+	}
+}
+
+static bool segment_rebuild(struct tm_generation *generation, struct tm_shard *shard,
+			    struct tm_segment *segment, uint32_t class, uint32_t index)
+{
+	struct tm_segment *new = segment_new(generation, shard, class, segment->depth);
+
+	if (!new)
+		return false;
+	segment_copy(shard, segment, new, 32, 0);
+	directory_replace(shard, segment, new, index & ((UINT32_C(1) << segment->depth) - 1),
+			  UINT32_C(1) << segment->depth);
+	segment_free(shard, segment);
+	return true;
+}
+
+static bool segment_split(struct tm_generation *generation, struct tm_shard *shard,
+			  struct tm_segment *segment, uint32_t index, const uint32_t sides[2])
+{
+	uint32_t bit = segment->depth, side;
+	uint32_t low = index & ((UINT32_C(1) << bit) - 1);
+	struct tm_segment *new[2];
+	uint32_t depth;
+
+	directory_of(shard, &depth);
+	if (depth == bit && !directory_double(generation, shard))
+		return false;
+	for (side = 0; side < 2; side++) {
+		new[side] = segment_new(generation, shard, class_for(sides[side]), bit + 1);
+		if (!new[side]) {
+			if (side)
+				segment_free(shard, new[0]);
+			return false;
+		}
+	}
+	for (side = 0; side < 2; side++)
+		segment_copy(shard, segment, new[side], bit, side);
+	for (side = 0; side < 2; side++)
+		directory_replace(shard, segment, new[side], low | side << bit,
+				  UINT32_C(1) << (bit + 1));
+	segment_free(shard, segment);
+	return true;
+}
+
+/* Makes room in the full segment of `address`.  False when there is no memory. */
+static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm_shard *shard,
+				     struct tm_segment *segment, uint64_t address)
+{
+	const struct tm_slot *slots = slots_of(segment);
+	uint32_t class = capacity_class(segment->capacity);
+	uint32_t sides[2] = {0, 0};
+	uint32_t depth, i, index;
+
+	directory_of(shard, &depth);
+	index = tm_directory_index(address, depth);
+	if (segment->live < segment->capacity / 8 * 5)
+		return segment_rebuild(generation, shard, segment, class, index);
+	if (class < 2)
+		return segment_rebuild(generation, shard, segment, class + 1, index);
+	if (segment->depth >= TM_MAX_DEPTH)
+		return false;
+	for (i = 0; i < segment->capacity; i++)
+		if (is_live(slots[i].key))
+			sides[tm_directory_index(tm_slot_address(&slots[i]), segment->depth + 1) >>
+			      segment->depth]++;
+	/* One page alone, with at most 4096 blocks: the largest class holds it. */
+	if (class == 2 && (!sides[0] || !sides[1]))
+		return segment_rebuild(generation, shard, segment, 3, index);
+	return segment_split(generation, shard, segment, index, sides);
+}
+
+/* ---- put, take, find --------------------------------------------------- */
+
+static struct tm_slot *slot_find(const struct tm_segment *segment, uint64_t address)
+{
+	struct tm_slot *slots = slots_of(segment);
+	uint32_t capacity = segment->capacity;
+	uint32_t i = first_slot(address, capacity);
+
+	for (;;) {
+		uint64_t key = slots[i].key;
+
+		if ((key & TM_ADDRESS_MASK) == address && is_live(key))
+			return &slots[i];
+		if (key == TM_SLOT_EMPTY)
+			return NULL;
+		i = next_slot(i, capacity);
+	}
+}
+
+static bool is_full(const struct tm_segment *segment)
+{
+	return segment->live + segment->dead + 1 > segment->capacity - segment->capacity / 10;
+}
+
+enum table_result table_put(struct tm_generation *generation, uint32_t owner,
+			    const struct tm_block *block, uint64_t *replaced)
+{
+	uint32_t *lock = &tm_locks(generation)->shard[tm_shard_index(block->address)].word;
+	struct tm_shard *shard = shard_of(generation, block->address);
+	struct tm_segment *segment;
+	struct tm_slot *slots, *place;
+	uint32_t i;
+	const struct tm_slot new = {
+		.key = block->address | (block->size >> 32) << TM_ADDRESS_BITS,
+		.value = block->size << 32 | block->traceback,
+	};
+
+	*replaced = 0;
+	if (unlikely(block->address <= TM_SLOT_DEAD || block->address > TM_ADDRESS_MASK ||
+		     block->size > TM_MAX_SIZE))
+		return TABLE_DROPPED;
+	if (unlikely(!lock_take(lock, owner)))
+		return TABLE_DROPPED;
+
+	segment = segment_of(shard, block->address);
+	while (unlikely(is_full(segment))) {
+		if (!segment_grow(generation, shard, segment, block->address)) {
+			lock_release(lock);
+			return TABLE_DROPPED;
+		}
+		segment = segment_of(shard, block->address);
+	}
+	slots = slots_of(segment);
+	place = NULL;
+	for (i = first_slot(block->address, segment->capacity);;
+	     i = next_slot(i, segment->capacity)) {
+		uint64_t key = slots[i].key;
+
+		if (key == TM_SLOT_EMPTY)
+			break;
+		if (key == TM_SLOT_DEAD) {
+			if (!place)
+				place = &slots[i];
+		} else if ((key & TM_ADDRESS_MASK) == block->address) {
+			/* Its free was not seen: the old record goes first, so none is half new. */
+			*replaced = tm_slot_size(&slots[i]);
+			store_release(&slots[i].key, TM_SLOT_DEAD);
+			slots[i].value = new.value;
+			store_release(&slots[i].key, new.key);
+			lock_release(lock);
+			return TABLE_FOUND;
+		}
+	}
+	if (place)
+		segment->dead--;
+	else
+		place = &slots[i];
+	place->value = new.value;
+	store_release(&place->key, new.key);
+	segment->live++;
+	shard->live++;
+	lock_release(lock);
+	return TABLE_NONE;
+}
+
+enum table_result table_take(struct tm_generation *generation, uint32_t owner, uint64_t address,
+			     struct tm_block *ret)
+{
+	uint32_t *lock = &tm_locks(generation)->shard[tm_shard_index(address)].word;
+	struct tm_shard *shard = shard_of(generation, address);
+	struct tm_segment *segment;
+	struct tm_slot *slots, *slot;
+	uint32_t i, capacity;
+
+	if (unlikely(address <= TM_SLOT_DEAD || address > TM_ADDRESS_MASK))
+		return TABLE_NONE;
+	if (unlikely(!lock_take(lock, owner)))
+		return TABLE_DROPPED;
+	segment = segment_of(shard, address);
+	slot = slot_find(segment, address);
+	if (!slot) {
+		shard->untracked_frees++;
+		lock_release(lock);
+		return TABLE_NONE;
+	}
+	ret->address = address;
+	ret->size = tm_slot_size(slot);
+	ret->traceback = tm_slot_traceback(slot);
+
+	slots = slots_of(segment);
+	capacity = segment->capacity;
+	i = (uint32_t)(slot - slots);
+	segment->live--;
+	shard->live--;
+	if (slots[next_slot(i, capacity)].key != TM_SLOT_EMPTY) {
+		store_release(&slot->key, TM_SLOT_DEAD);
+		segment->dead++;
+	} else {
+		/* The end of a run: it and the dead before it are free again. */
+		store_release(&slot->key, TM_SLOT_EMPTY);
+		for (i = i ? i - 1 : capacity - 1; slots[i].key == TM_SLOT_DEAD;
+		     i = i ? i - 1 : capacity - 1) {
+			store_release(&slots[i].key, TM_SLOT_EMPTY);
+			segment->dead--;
+		}
+	}
+	lock_release(lock);
+	return TABLE_FOUND;
+}
+
+bool table_find(const struct tm_generation *generation, uint64_t address, struct tm_block *ret)
+{
+	const struct tm_slot *slot = slot_find(segment_of(shard_of(generation, address), address),
+					       address);
+
+	if (!slot)
+		return false;
+	ret->address = address;
+	ret->size = tm_slot_size(slot);
+	ret->traceback = tm_slot_traceback(slot);
+	return true;
+}
+
+bool table_is_valid(const struct tm_generation *generation)
+{
+	const struct tm_shard *shards = (const struct tm_shard *)generation->shards;
+	uint32_t s, e, i;
+
+	for (s = 0; s < TM_SHARDS; s++) {
+		uint32_t depth;
+		const uint64_t *directory = directory_of(&shards[s], &depth);
+		uint64_t live_in_shard = 0;
+
+		for (e = 0; e < UINT32_C(1) << depth; e++) {
+			const struct tm_segment *segment = (const struct tm_segment *)directory[e];
+			const struct tm_slot *slots = slots_of(segment);
+			uint32_t live = 0, dead = 0;
+
+			if (segment->depth > depth || segment->capacity > TM_MAX_SEGMENT)
+				return false;
+			if (e != (e & ((UINT32_C(1) << segment->depth) - 1)))
+				continue;
+			for (i = 0; i < segment->capacity; i++) {
+				uint64_t address = tm_slot_address(&slots[i]);
+
+				dead += slots[i].key == TM_SLOT_DEAD;
+				if (!is_live(slots[i].key))
+					continue;
+				live++;
+				if (segment_of(&shards[s], address) != segment ||
+				    slot_find(segment, address) != &slots[i])
+					return false;
+			}
+			if (live != segment->live || dead != segment->dead)
+				return false;
+			live_in_shard += live;
+		}
+		if (live_in_shard != shards[s].live)
+			return false;
+	}
+	return true;
+}

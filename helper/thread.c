@@ -1,0 +1,167 @@
+/*
+ * The records of threads: a lock-free table from thread pointer to record, in
+ * memory that a child of fork finds empty.  The record of a thread that has
+ * ended is handed to a new one.
+ *
+ * A new thread may inherit the thread pointer of one that ended, and so its
+ * record, whose tid is then stale.  So a record whose tid is gone is first
+ * suspected, and taken only if nobody has claimed it by the next look.
+ *
+ * Uses arena and lock; must never call a hooked function.
+ */
+#include "thread.h"
+#include "arena.h"
+#include "lock.h"
+
+#define ENTRY_REMOVED 1u
+#define SWEEP_ABOVE 64u /* with fewer threads than this nobody looks for dead ones */
+#define SWEEP_STEPS 32u
+
+/* Where the next wiped memory comes from; threads_lock. */
+static uint64_t pool_next, pool_end;
+
+static void *pool_take(uint64_t size)
+{
+	const uint64_t bytes = 256 * 1024;
+	void *memory;
+
+	size = (size + 63) & ~UINT64_C(63);
+	if (size > bytes)
+		return arena_map_wiped(size);
+	if (pool_end - pool_next < size) {
+		memory = arena_map_wiped(bytes);
+		if (!memory)
+			return NULL;
+		pool_next = (uint64_t)memory;
+		pool_end = pool_next + bytes;
+	}
+	memory = (void *)pool_next;
+	pool_next += size;
+	return memory;
+}
+
+bool thread_reserve(struct tm_thread *thread, uint32_t frames)
+{
+	struct tm_wiped *wiped = tm_wiped();
+	uint8_t *memory;
+
+	if (likely(thread->capacity >= frames))
+		return true;
+	if (!lock_take(&wiped->threads_lock, (uint32_t)sys_gettid()))
+		return false;
+	memory = pool_take((uint64_t)frames * (8 + 8 + 4));
+	lock_release(&wiped->threads_lock);
+	if (!memory)
+		return false;
+	thread->frames = (uint64_t)memory;
+	thread->memo_addresses = (uint64_t)memory + (uint64_t)frames * 8;
+	thread->memo_ids = (uint64_t)memory + (uint64_t)frames * 16;
+	thread->memo.generation = 0;
+	thread->capacity = frames;
+	return true;
+}
+
+/* Takes the record of a thread that has ended, if a few looks find one.  Lock held. */
+static struct tm_thread *sweep(struct tm_wiped *wiped)
+{
+	int pid = (int)sys_getpid();
+	uint32_t looked = 0, step;
+
+	for (step = 0; step < TM_MAX_THREADS && looked < SWEEP_STEPS; step++) {
+		struct tm_thread_entry *entry = &wiped->threads[wiped->sweep];
+		struct tm_thread *thread = (struct tm_thread *)entry->record;
+		uint32_t outside = THREAD_OUTSIDE, suspect = THREAD_SUSPECT;
+
+		wiped->sweep = (wiped->sweep + 1) & (TM_MAX_THREADS - 1);
+		if (entry->thread_pointer <= ENTRY_REMOVED || !thread)
+			continue;
+		looked++;
+		if (sys_tgkill(pid, (int)thread->tid, 0) != -TM_ESRCH)
+			continue;
+		if (load_relaxed(&thread->state) != THREAD_SUSPECT) {
+			__atomic_compare_exchange_n(&thread->state, &outside, THREAD_SUSPECT, false,
+						    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+			continue;
+		}
+		store_release(&entry->thread_pointer, ENTRY_REMOVED);
+		store_release(&entry->record, 0);
+		wiped->thread_count--;
+		if (__atomic_compare_exchange_n(&thread->state, &suspect, THREAD_OUTSIDE, false,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return thread;
+	}
+	return NULL;
+}
+
+struct tm_thread *thread_claim(struct tm_thread *thread)
+{
+	uint32_t suspect = THREAD_SUSPECT;
+
+	thread->tid = (uint32_t)sys_gettid();
+	__atomic_compare_exchange_n(&thread->state, &suspect, THREAD_OUTSIDE, false,
+				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	return thread_self();
+}
+
+TM_NOINLINE struct tm_thread *thread_make(uint64_t thread_pointer)
+{
+	struct tm_wiped *wiped = tm_wiped();
+	uint32_t tid = (uint32_t)sys_gettid();
+	struct tm_thread *thread = NULL;
+	struct tm_thread_entry *entry;
+	uint32_t i, number;
+
+	if (!lock_take(&wiped->threads_lock, tid))
+		return NULL;
+	entry = thread_entry(thread_pointer);
+	if (entry) {
+		thread = (struct tm_thread *)entry->record;
+		goto out;
+	}
+	number = wiped->numbers;
+	if (wiped->thread_count >= SWEEP_ABOVE)
+		thread = sweep(wiped);
+	if (thread) {
+		number = thread->number;
+	} else {
+		if (number >= TM_MAX_THREADS / 4 * 3)
+			goto out;
+		thread = pool_take(sizeof(*thread));
+		if (!thread)
+			goto out;
+		wiped->numbers++;
+	}
+	thread->state = THREAD_OUTSIDE;
+	thread->number = number;
+	thread->tid = tid;
+	thread->entry = 0;
+	thread->stack.low = thread->stack.high = 0;
+	thread->memo.count = 0;
+
+	i = thread_hash(thread_pointer);
+	while (wiped->threads[i].thread_pointer > ENTRY_REMOVED)
+		i = (i + 1) & (TM_MAX_THREADS - 1);
+	wiped->threads[i].record = (uint64_t)thread;
+	store_release(&wiped->threads[i].thread_pointer, thread_pointer);
+	wiped->thread_count++;
+out:
+	lock_release(&wiped->threads_lock);
+	return thread;
+}
+
+bool thread_any_inside(void)
+{
+	const struct tm_wiped *wiped = tm_wiped();
+	uint32_t i;
+
+	if (!wiped->thread_count)
+		return false;
+	for (i = 0; i < TM_MAX_THREADS; i++) {
+		const struct tm_thread *thread = (const struct tm_thread *)wiped->threads[i].record;
+
+		if (thread && (thread->state == THREAD_IN_HELPER ||
+			       thread->state == THREAD_IN_ORIGINAL))
+			return true;
+	}
+	return false;
+}

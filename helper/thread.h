@@ -1,0 +1,80 @@
+/* The record of a thread, found from its thread pointer without TLS. */
+#ifndef TM_THREAD_H
+#define TM_THREAD_H
+
+#include "arch.h"
+#include "traceback.h"
+#include "unwind.h"
+
+/*
+ * The guard.  A hook that is entered while its thread is in THREAD_IN_ORIGINAL
+ * was called by the allocator; in THREAD_IN_HELPER, by a signal handler.
+ */
+#define THREAD_OUTSIDE 0u
+#define THREAD_IN_HELPER 1u
+#define THREAD_IN_ORIGINAL 2u
+#define THREAD_SUSPECT 3u /* outside, and the kernel knows no thread of this tid any more */
+
+/* Written by its own thread alone (or, harmlessly, by those that share its thread pointer). */
+struct tm_thread {
+	uint32_t state;      /* THREAD_* */
+	uint32_t number;     /* index of its struct tm_counter; number + 1 owns locks */
+	uint32_t tid;        /* as the kernel knows it */
+	uint32_t capacity;   /* frames that the arrays below can take */
+	uint64_t entry;      /* address of the outermost hook's struct tm_entry */
+	struct tm_stack stack;
+	struct tm_memo memo;
+	uint64_t frames;         /* address of uint64_t[capacity]: what the unwinder found */
+	uint64_t memo_addresses; /* address of uint64_t[capacity] */
+	uint64_t memo_ids;       /* address of uint32_t[capacity] */
+	struct tm_unwinder unwinder;
+};
+
+static inline uint32_t thread_hash(uint64_t thread_pointer)
+{
+	return (uint32_t)(thread_pointer * UINT64_C(0x9e3779b97f4a7c15) >> 50) &
+	       (TM_MAX_THREADS - 1);
+}
+
+/* Makes the record of the calling thread.  NULL when there is no room for it. */
+struct tm_thread *thread_make(uint64_t thread_pointer) TM_HIDDEN;
+
+/* The calling thread's record is suspected: claims it again, or makes another. */
+struct tm_thread *thread_claim(struct tm_thread *thread) TM_HIDDEN;
+
+/* Gives the record's arrays room for this many frames.  False when there is no memory. */
+bool thread_reserve(struct tm_thread *thread, uint32_t frames) TM_HIDDEN;
+
+/* The entry of a thread pointer, or NULL. */
+static inline struct tm_thread_entry *thread_entry(uint64_t thread_pointer)
+{
+	struct tm_thread_entry *entries = tm_wiped()->threads;
+	uint32_t i, turns;
+
+	for (i = thread_hash(thread_pointer), turns = 0; turns < TM_MAX_THREADS;
+	     i = (i + 1) & (TM_MAX_THREADS - 1), turns++) {
+		uint64_t seen = load_acquire(&entries[i].thread_pointer);
+
+		if (likely(seen == thread_pointer))
+			return &entries[i];
+		if (seen == 0)
+			return NULL;
+	}
+	return NULL;
+}
+
+/* The record of the calling thread, made at its first call.  NULL when there is no room. */
+static inline struct tm_thread *thread_self(void)
+{
+	uint64_t thread_pointer = tm_thread_pointer();
+	struct tm_thread_entry *entry = thread_entry(thread_pointer);
+
+	if (likely(entry != NULL))
+		return (struct tm_thread *)entry->record;
+	return thread_make(thread_pointer);
+}
+
+/* True when a thread is inside a hook.  For control functions, with all threads stopped. */
+bool thread_any_inside(void) TM_HIDDEN;
+
+#endif

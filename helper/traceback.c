@@ -1,0 +1,210 @@
+/*
+ * Interned tracebacks: each is a path in a tree, (parent, return address) per
+ * node, so common callers are stored once.
+ *
+ * The index over the nodes is a linear hash table: it grows by splitting one
+ * bucket per insertion, never by a pause.  Looking up takes no lock (a reader
+ * that races with a split may miss, never loop); inserting takes the intern
+ * lock and looks again.
+ *
+ * Uses arena and lock; must never call a hooked function.
+ */
+#include "traceback.h"
+#include "arena.h"
+#include "lock.h"
+
+/* Bucket b lies in level log2(b / FIRST_BUCKETS) + 1, each level as large as all before it. */
+#define FIRST_BUCKETS 1024u
+#define LEVELS 22u
+#define MAX_CHAIN 4096u
+
+struct tm_index {
+	uint64_t heads[LEVELS]; /* address of uint32_t[], 0 where not yet made */
+	uint32_t buckets;       /* in use; published after the bucket split off is complete */
+	uint32_t reserved;
+};
+
+static struct tm_index *index_of(const struct tm_generation *generation)
+{
+	return (struct tm_index *)generation->index;
+}
+
+static uint32_t *bucket_head(const struct tm_index *index, uint32_t bucket)
+{
+	uint32_t level = bucket < FIRST_BUCKETS ? 0 : 22 - (uint32_t)__builtin_clz(bucket);
+	uint32_t first = level ? FIRST_BUCKETS << (level - 1) : 0;
+
+	return (uint32_t *)index->heads[level] + (bucket - first);
+}
+
+static uint64_t node_hash(uint32_t parent, uint64_t address)
+{
+	uint64_t hash = (address ^ (uint64_t)parent << 40 ^ parent) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return hash ^ hash >> 29;
+}
+
+/* Linear hashing: the bucket that a hash belongs to when `buckets` are in use. */
+static uint32_t bucket_of(uint64_t hash, uint32_t buckets)
+{
+	uint32_t mask = UINT32_MAX >> __builtin_clz(buckets | 1);
+	uint32_t bucket = (uint32_t)hash & mask;
+
+	return bucket < buckets ? bucket : bucket & mask >> 1;
+}
+
+struct tm_node *traceback_node(const struct tm_generation *generation, uint32_t id)
+{
+	const uint64_t *chunks = (const uint64_t *)generation->node_chunks;
+
+	return (struct tm_node *)load_relaxed(&chunks[id / TM_NODES_PER_CHUNK]) +
+	       id % TM_NODES_PER_CHUNK;
+}
+
+int traceback_init(struct tm_generation *generation)
+{
+	struct tm_index *index = arena_map(generation, sizeof(*index));
+	void *chunks = arena_map(generation, TM_NODE_CHUNKS * sizeof(uint64_t));
+	void *heads = arena_map(generation, FIRST_BUCKETS * sizeof(uint32_t));
+
+	if (!index || !chunks || !heads)
+		return -TM_ENOMEM;
+	index->heads[0] = (uint64_t)heads;
+	index->buckets = FIRST_BUCKETS;
+	generation->index = (uint64_t)index;
+	generation->node_chunks = (uint64_t)chunks;
+	generation->node_count = 1;
+	return 0;
+}
+
+/* 0 when it is not there (or, without the lock, when it is just being moved). */
+static uint32_t lookup(const struct tm_generation *generation, uint32_t parent, uint64_t address,
+		       uint64_t hash)
+{
+	const struct tm_index *index = index_of(generation);
+	uint32_t buckets = load_acquire(&index->buckets);
+	uint32_t id = load_acquire(bucket_head(index, bucket_of(hash, buckets)));
+	uint32_t steps;
+
+	for (steps = 0; id && steps < MAX_CHAIN; steps++) {
+		const struct tm_node *node = traceback_node(generation, id);
+
+		if (node->address == address && node->parent == parent)
+			return id;
+		id = load_acquire(&node->next);
+	}
+	return 0;
+}
+
+/* Adds one bucket and moves to it what belongs there.  Intern lock held. */
+static void split_bucket(struct tm_generation *generation, struct tm_index *index)
+{
+	uint32_t new = index->buckets;
+	uint32_t old = bucket_of(new, new);
+	uint32_t level = 22 - (uint32_t)__builtin_clz(new);
+	uint32_t keep = 0, move = 0, id;
+
+	if (level >= LEVELS)
+		return;
+	if (!index->heads[level]) {
+		void *heads = arena_map(generation,
+					(uint64_t)(FIRST_BUCKETS << (level - 1)) * sizeof(uint32_t));
+
+		if (!heads)
+			return;
+		store_release(&index->heads[level], (uint64_t)heads);
+	}
+	for (id = *bucket_head(index, old); id;) {
+		struct tm_node *node = traceback_node(generation, id);
+		uint32_t next = node->next;
+		uint32_t *to = bucket_of(node_hash(node->parent, node->address), new + 1) == new
+				       ? &move
+				       : &keep;
+
+		store_release(&node->next, *to);
+		*to = id;
+		id = next;
+	}
+	store_release(bucket_head(index, new), move);
+	store_release(bucket_head(index, old), keep);
+	store_release(&index->buckets, new + 1);
+}
+
+static TM_NOINLINE uint32_t insert(struct tm_generation *generation, uint32_t owner,
+				   uint32_t parent, uint64_t address, uint64_t hash)
+{
+	uint32_t *lock = &tm_locks(generation)->intern.word;
+	uint64_t *chunks = (uint64_t *)generation->node_chunks;
+	struct tm_index *index = index_of(generation);
+	struct tm_node *node;
+	uint32_t *head;
+	uint32_t id;
+
+	if (!lock_take(lock, owner))
+		return 0;
+	id = lookup(generation, parent, address, hash);
+	if (id)
+		goto out;
+	id = generation->node_count;
+	if (id == UINT32_MAX) {
+		id = 0;
+		goto out;
+	}
+	if (!chunks[id / TM_NODES_PER_CHUNK]) {
+		void *chunk = arena_map(generation, TM_NODES_PER_CHUNK * sizeof(struct tm_node));
+
+		if (!chunk) {
+			id = 0;
+			goto out;
+		}
+		store_release(&chunks[id / TM_NODES_PER_CHUNK], (uint64_t)chunk);
+	}
+	if (id >= index->buckets)
+		split_bucket(generation, index);
+	node = traceback_node(generation, id);
+	node->address = address;
+	node->parent = parent;
+	head = bucket_head(index, bucket_of(hash, index->buckets));
+	node->next = *head;
+	store_release(&generation->node_count, id + 1);
+	store_release(head, id);
+out:
+	lock_release(lock);
+	return id;
+}
+
+static uint32_t intern_node(struct tm_generation *generation, uint32_t owner, uint32_t parent,
+			    uint64_t address)
+{
+	uint64_t hash = node_hash(parent, address);
+	uint32_t id = lookup(generation, parent, address, hash);
+
+	return likely(id != 0) ? id : insert(generation, owner, parent, address, hash);
+}
+
+uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint32_t domain,
+			  bool truncated, const uint64_t *frames, uint32_t count,
+			  struct tm_memo *memo, uint64_t *addresses, uint32_t *ids)
+{
+	uint64_t root_address = TM_NODE_ROOT | (truncated ? TM_NODE_TRUNCATED : 0) | domain;
+	uint32_t root = intern_node(generation, owner, 0, root_address);
+	uint32_t known = 0, id = root, i;
+
+	if (memo->generation == generation->id && memo->root == root)
+		known = memo->count < count ? memo->count : count;
+	/* While this runs the memo is not to be trusted by a thread that shares it. */
+	memo->count = 0;
+	for (i = 0; i < known && addresses[i] == frames[count - 1 - i]; i++)
+		id = ids[i];
+	for (; i < count && id; i++) {
+		addresses[i] = frames[count - 1 - i];
+		id = intern_node(generation, owner, id, addresses[i]);
+		ids[i] = id;
+	}
+	if (!id)
+		return 0;
+	memo->generation = generation->id;
+	memo->root = root;
+	memo->count = count;
+	return id;
+}
