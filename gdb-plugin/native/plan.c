@@ -36,7 +36,7 @@ struct planner {
 	size_t available;    /* bytes of code */
 	uint64_t size;       /* of the function from the patch on; 0: unknown */
 	struct moved moved[TM_PATCH_POINTS];
-	bool ends; /* the last moved instruction never falls through */
+	bool ends; /* the last moved instruction never falls through to the jump back */
 };
 
 static bool decode(const struct planner *planner, size_t at, ZydisDecodedInstruction *ret)
@@ -77,15 +77,28 @@ static bool is_padding(const ZydisDecodedInstruction *instruction)
 	       (instruction->mnemonic == ZYDIS_MNEMONIC_XCHG && instruction->opcode == 0x90);
 }
 
+/* A call counts: a moved one returns to the function, not to what is moved behind it. */
 static bool never_falls_through(const ZydisDecodedInstruction *instruction)
 {
 	return instruction->meta.category == ZYDIS_CATEGORY_UNCOND_BR ||
 	       instruction->meta.category == ZYDIS_CATEGORY_RET ||
+	       instruction->meta.category == ZYDIS_CATEGORY_CALL ||
 	       instruction->mnemonic == ZYDIS_MNEMONIC_UD2;
 }
 
-/* The reason why an instruction cannot run anywhere else, or NULL. */
-static const char *unmovable(const ZydisDecodedInstruction *instruction)
+/*
+ * A call can be moved when it is the last of the patched instructions: its
+ * return address is then the first byte behind them, which stays as it is.
+ */
+static bool is_movable_call(const ZydisDecodedInstruction *instruction)
+{
+	return instruction->raw.imm[0].is_relative ||
+	       (instruction->opcode == 0xff && instruction->raw.modrm.reg == 2 &&
+		is_rip_relative(instruction));
+}
+
+/* Why an instruction that ends at offset `end` cannot run anywhere else, or NULL. */
+static const char *unmovable(const ZydisDecodedInstruction *instruction, uint32_t end)
 {
 	switch (instruction->mnemonic) {
 	case ZYDIS_MNEMONIC_LOOP:
@@ -104,7 +117,11 @@ static const char *unmovable(const ZydisDecodedInstruction *instruction)
 	}
 	switch (instruction->meta.category) {
 	case ZYDIS_CATEGORY_CALL:
-		return "a call";
+		if (end < TM_JUMP_BYTES)
+			return "a call that returns";
+		if (!is_movable_call(instruction))
+			return "an indirect call";
+		break;
 	case ZYDIS_CATEGORY_SYSCALL:
 	case ZYDIS_CATEGORY_SYSRET:
 		return "a system call";
@@ -162,7 +179,7 @@ static struct tm_error *choose_instructions(struct planner *planner)
 		if (!decode(planner, at, &moved->instruction))
 			return REFUSE("the instruction at +%u cannot be decoded",
 				      at + plan->offset);
-		reason = unmovable(&moved->instruction);
+		reason = unmovable(&moved->instruction, at + moved->instruction.length);
 		if (reason)
 			return REFUSE("%s among the bytes to be patched, at +%u", reason,
 				      at + plan->offset);
@@ -257,6 +274,24 @@ static void emit_jump(struct planner *planner, unsigned int condition, uint64_t 
 	emit(plan, &target, sizeof(target));
 }
 
+/*
+ * A moved call must push the return address it always had, so that unwinding
+ * and exceptions find the function they know.  A real call comes first, which
+ * keeps the processor's prediction of the callers' returns in step (and leads
+ * over a byte, for a call to the next instruction does not count there).
+ */
+static void emit_call_frame(struct planner *planner)
+{
+	uint64_t return_address = planner->address + planner->plan->length;
+	uint32_t low = (uint32_t)return_address, high = (uint32_t)(return_address >> 32);
+
+	emit(planner->plan, "\xe8\1\0\0\0\xcc", 6); /* call 1f; int3; 1: */
+	emit(planner->plan, "\xc7\x04\x24", 3);      /* movl $low, (%rsp) */
+	emit(planner->plan, &low, sizeof(low));
+	emit(planner->plan, "\xc7\x44\x24\x04", 4); /* movl $high, 4(%rsp) */
+	emit(planner->plan, &high, sizeof(high));
+}
+
 static struct tm_error *move_operand(struct planner *planner, const struct moved *moved)
 {
 	const ZydisDecodedInstruction *instruction = &moved->instruction;
@@ -266,13 +301,17 @@ static struct tm_error *move_operand(struct planner *planner, const struct moved
 			    instruction->length;
 	uint64_t operand = old_next + (uint64_t)instruction->raw.disp.value;
 	uint32_t distance = (uint32_t)(operand - new_next);
+	uint8_t *copy;
 
 	if (!fits_rel32(new_next, operand))
 		return REFUSE("the operand of the instruction at +%u is out of reach of its new "
 			      "place", moved->from + plan->offset);
 	emit(plan, planner->code + moved->from, instruction->length);
-	memcpy(plan->relocated + plan->relocated_length - instruction->length +
-		       instruction->raw.disp.offset, &distance, sizeof(distance));
+	copy = plan->relocated + plan->relocated_length - instruction->length;
+	memcpy(copy + instruction->raw.disp.offset, &distance, sizeof(distance));
+	/* The return address is pushed already: ff /2 (call) becomes ff /4 (jmp). */
+	if (instruction->meta.category == ZYDIS_CATEGORY_CALL)
+		copy[instruction->raw.modrm.offset] = 0x25;
 	return NULL;
 }
 
@@ -280,7 +319,7 @@ static void move_branch(struct planner *planner, const struct moved *moved, uint
 {
 	unsigned int condition = moved->instruction.opcode & 0xfu;
 
-	if (moved->instruction.meta.category == ZYDIS_CATEGORY_UNCOND_BR)
+	if (moved->instruction.meta.category != ZYDIS_CATEGORY_COND_BR)
 		condition = CONDITION_ALWAYS;
 	emit_jump(planner, condition, target);
 }
@@ -321,6 +360,8 @@ static struct tm_error *emit_all(struct planner *planner, uint32_t *places)
 		places[i] = plan->relocated_length;
 		plan->points[i].from = moved->from;
 		plan->points[i].to = (uint8_t)places[i];
+		if (moved->instruction.meta.category == ZYDIS_CATEGORY_CALL)
+			emit_call_frame(planner);
 		if (moved->is_branch) {
 			error = new_target(planner, moved, places, &target);
 			if (!error)
