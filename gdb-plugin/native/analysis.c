@@ -1,0 +1,509 @@
+/*
+ * Grouping and comparing of traces, see analysis.h.
+ *
+ * May use: analysis.h, the C library.  Must not use: Python objects, gdb.
+ * Must never recurse: a traceback may be as deep as a file says.
+ */
+#define _GNU_SOURCE /* qsort_r */
+#include "analysis.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct tm_error *too_much(void)
+{
+	return tm_error_new(TM_ERROR_INPUT, "the snapshot's blocks add up to more than 2^63 bytes");
+}
+
+/* ---- numbered pairs ---------------------------------------------------------- */
+
+static uint32_t *pairs_place(const struct pairs *pairs, uint64_t first, uint64_t second)
+{
+	size_t at = traces_hash(first, second) & pairs->mask;
+
+	while (pairs->index[at] && (pairs->first[pairs->index[at] - 1] != first ||
+				    pairs->second[pairs->index[at] - 1] != second))
+		at = (at + 1) & pairs->mask;
+	return &pairs->index[at];
+}
+
+static struct tm_error *pairs_grow(struct pairs *pairs)
+{
+	size_t capacity = pairs->capacity ? pairs->capacity * 2 : 1024;
+	uint64_t *first = realloc(pairs->first, capacity * sizeof(*first));
+	uint64_t *second = realloc(pairs->second, capacity * sizeof(*second));
+	uint32_t *index = calloc(capacity * 2, sizeof(*index));
+
+	if (first)
+		pairs->first = first;
+	if (second)
+		pairs->second = second;
+	if (!first || !second || !index || capacity > UINT32_MAX) {
+		free(index);
+		return tm_error_no_memory();
+	}
+	free(pairs->index);
+	pairs->index = index;
+	pairs->mask = capacity * 2 - 1;
+	pairs->capacity = capacity;
+	for (size_t i = 0; i < pairs->count; i++)
+		*pairs_place(pairs, first[i], second[i]) = (uint32_t)i + 1;
+	return NULL;
+}
+
+struct tm_error *pairs_number(struct pairs *pairs, uint64_t first, uint64_t second, uint32_t *ret)
+{
+	uint32_t *place;
+
+	if (pairs->count == pairs->capacity) {
+		struct tm_error *error = pairs_grow(pairs);
+
+		if (error)
+			return error;
+	}
+	place = pairs_place(pairs, first, second);
+	if (!*place) {
+		pairs->first[pairs->count] = first;
+		pairs->second[pairs->count] = second;
+		*place = (uint32_t)++pairs->count;
+	}
+	*ret = *place - 1;
+	return NULL;
+}
+
+void pairs_deinit(struct pairs *pairs)
+{
+	free(pairs->first);
+	free(pairs->second);
+	free(pairs->index);
+}
+
+/* ---- sums ------------------------------------------------------------------------ */
+
+struct sum {
+	uint64_t size;
+	uint64_t count;
+};
+
+static int sum_add(struct sum *sum, uint64_t size, uint64_t count)
+{
+	return __builtin_add_overflow(sum->size, size, &sum->size) ||
+	       __builtin_add_overflow(sum->count, count, &sum->count) ||
+	       (sum->size | sum->count) >> 63;
+}
+
+/* Adds `row` to `sum`. */
+static int sum_add_row(struct sum *sum, const struct trace_row *row)
+{
+	uint64_t size;
+
+	return __builtin_mul_overflow(row->size, row->count, &size) ||
+	       sum_add(sum, size, row->count);
+}
+
+/* The groups of one or two snapshots: numbers from 0, the same for both. */
+struct grouping {
+	enum group_mode mode;
+	enum group_order order;
+	const uint32_t *ranks; /* by key: its place among all keys, in their order */
+	size_t key_count;
+	struct pairs pairs; /* tracebacks: (parent's number + 1, key); sizes: (size, 0) … */
+	uint32_t *depths;   /* tracebacks: by number, frames */
+	struct sum *sums[2];     /* new, old; by number */
+	uint32_t *members[2];    /* tracebacks: by node, its number */
+};
+
+static struct tm_error *sum_recent(const struct traces *traces, struct sum *sums)
+{
+	for (size_t i = 0; i < traces->row_count; i++) {
+		const struct trace_row *row = &traces->rows[i];
+
+		if (sum_add_row(&sums[traces->keys[traces->nodes[row->node].frame]], row))
+			return too_much();
+	}
+	return NULL;
+}
+
+/* What is allocated below each node, itself included. */
+static struct tm_error *sum_nodes(const struct traces *traces, struct sum **ret)
+{
+	struct sum *sums = calloc(traces->node_count + 1, sizeof(*sums));
+	int failed = 0;
+
+	if (!sums)
+		return tm_error_no_memory();
+	for (size_t i = 0; i < traces->row_count && !failed; i++)
+		failed = sum_add_row(&sums[traces->rows[i].node], &traces->rows[i]);
+	for (size_t i = traces->node_count; i-- && !failed;)
+		if (traces->nodes[i].parent != TM_NO_NODE)
+			failed = sum_add(&sums[traces->nodes[i].parent], sums[i].size,
+					 sums[i].count);
+	if (failed) {
+		free(sums);
+		return too_much();
+	}
+	*ret = sums;
+	return NULL;
+}
+
+static struct tm_error *sum_cumulative(const struct traces *traces, struct sum *sums)
+{
+	struct tm_error *error;
+	struct sum *below;
+	int failed = 0;
+
+	error = sum_nodes(traces, &below);
+	if (error)
+		return error;
+	for (size_t i = 0; i < traces->node_count && !failed; i++)
+		failed = sum_add(&sums[traces->keys[traces->nodes[i].frame]], below[i].size,
+				 below[i].count);
+	free(below);
+	return failed ? too_much() : NULL;
+}
+
+/*
+ * Walks the tree depth first; `open` counts, by key, the frames between the
+ * root and the node: only the outermost one of a key is added.
+ */
+static int walk_once(const struct traces *traces, const struct sum *below, uint32_t *child,
+		     const uint32_t *sibling, uint32_t *open, struct sum *sums)
+{
+	uint32_t at = child[traces->node_count];
+
+	while (at != TM_NO_NODE) {
+		uint32_t key = traces->keys[traces->nodes[at].frame];
+
+		if (open[key]++ == 0 && sum_add(&sums[key], below[at].size, below[at].count))
+			return -1;
+		if (child[at] != TM_NO_NODE) {
+			at = child[at];
+			continue;
+		}
+		for (;;) { /* up to the next node that has not been seen */
+			open[traces->keys[traces->nodes[at].frame]]--;
+			if (sibling[at] != TM_NO_NODE) {
+				at = sibling[at];
+				break;
+			}
+			at = traces->nodes[at].parent;
+			if (at == TM_NO_NODE)
+				break;
+		}
+	}
+	return 0;
+}
+
+static struct tm_error *sum_once(const struct traces *traces, size_t key_count, struct sum *sums)
+{
+	size_t count = traces->node_count;
+	uint32_t *child = malloc((count + 1) * sizeof(*child)); /* the last: of the forest */
+	uint32_t *sibling = malloc((count + 1) * sizeof(*sibling));
+	uint32_t *open = calloc(key_count + 1, sizeof(*open));
+	struct tm_error *error = NULL;
+	struct sum *below = NULL;
+
+	if (!child || !sibling || !open)
+		error = tm_error_no_memory();
+	else
+		error = sum_nodes(traces, &below);
+	if (!error) {
+		memset(child, 0xff, (count + 1) * sizeof(*child));
+		for (size_t i = count; i--;) {
+			size_t parent = traces->nodes[i].parent;
+
+			parent = parent == TM_NO_NODE ? count : parent;
+			sibling[i] = child[parent];
+			child[parent] = (uint32_t)i;
+		}
+		if (walk_once(traces, below, child, sibling, open, sums) < 0)
+			error = too_much();
+	}
+	free(child);
+	free(sibling);
+	free(open);
+	free(below);
+	return error;
+}
+
+/* ---- groups that are not keys --------------------------------------------------------- */
+
+/* Gives each node of `traces` the number of its traceback, by keys. */
+static struct tm_error *number_tracebacks(struct grouping *grouping, const struct traces *traces,
+					  uint32_t **ret)
+{
+	uint32_t *numbers = malloc((traces->node_count + 1) * sizeof(*numbers));
+	struct tm_error *error = numbers ? NULL : tm_error_no_memory();
+
+	for (size_t i = 0; i < traces->node_count && !error; i++) {
+		const struct trace_node *node = &traces->nodes[i];
+		uint64_t parent = node->parent == TM_NO_NODE ? 0 : numbers[node->parent] + 1ull;
+
+		error = pairs_number(&grouping->pairs, parent, traces->keys[node->frame],
+				     &numbers[i]);
+	}
+	*ret = numbers;
+	return error;
+}
+
+static uint64_t row_number(const struct trace_row *row, enum group_mode mode)
+{
+	return mode == GROUP_SIZE ? row->size : row->domain;
+}
+
+/* Numbers all groups, of which the sums are then made; keys have numbers already. */
+static struct tm_error *number_groups(struct grouping *grouping, const struct traces *traces,
+				      int side)
+{
+	struct tm_error *error = NULL;
+	uint32_t ignored;
+
+	if (grouping->mode == GROUP_TRACEBACK)
+		return number_tracebacks(grouping, traces, &grouping->members[side]);
+	if (grouping->mode != GROUP_SIZE && grouping->mode != GROUP_DOMAIN)
+		return NULL;
+	for (size_t i = 0; i < traces->row_count && !error; i++)
+		error = pairs_number(&grouping->pairs,
+				     row_number(&traces->rows[i], grouping->mode), 0, &ignored);
+	return error;
+}
+
+static struct tm_error *sum_rows(struct grouping *grouping, const struct traces *traces, int side)
+{
+	struct sum *sums = grouping->sums[side];
+
+	for (size_t i = 0; i < traces->row_count; i++) {
+		const struct trace_row *row = &traces->rows[i];
+		uint32_t number;
+
+		if (grouping->mode == GROUP_TRACEBACK)
+			number = grouping->members[side][row->node];
+		else
+			number = *pairs_place(&grouping->pairs, row_number(row, grouping->mode),
+					      0) - 1;
+		if (sum_add_row(&sums[number], row))
+			return too_much();
+	}
+	return NULL;
+}
+
+static struct tm_error *sum_groups(struct grouping *grouping, const struct traces *traces,
+				   size_t group_count, int side)
+{
+	grouping->sums[side] = calloc(group_count + 1, sizeof(struct sum));
+	if (!grouping->sums[side])
+		return tm_error_no_memory();
+	switch (grouping->mode) {
+	case GROUP_RECENT:
+		return sum_recent(traces, grouping->sums[side]);
+	case GROUP_CUMULATIVE:
+		return sum_cumulative(traces, grouping->sums[side]);
+	case GROUP_ONCE:
+		return sum_once(traces, grouping->key_count, grouping->sums[side]);
+	default:
+		return sum_rows(grouping, traces, side);
+	}
+}
+
+/* ---- order ------------------------------------------------------------------------------ */
+
+#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
+
+/* The caller's number; TM_NO_NODE above the oldest frame. */
+static uint32_t caller(const struct grouping *grouping, uint32_t number)
+{
+	return (uint32_t)(grouping->pairs.first[number] - 1);
+}
+
+/* Tracebacks compare as sequences, oldest frame first. */
+static int compare_tracebacks(const struct grouping *grouping, uint32_t a, uint32_t b)
+{
+	const uint32_t *depths = grouping->depths;
+	int longer = COMPARE(depths[a], depths[b]);
+
+	while (depths[a] > depths[b])
+		a = caller(grouping, a);
+	while (depths[b] > depths[a])
+		b = caller(grouping, b);
+	if (a == b)
+		return longer;
+	while (caller(grouping, a) != caller(grouping, b)) {
+		a = caller(grouping, a);
+		b = caller(grouping, b);
+	}
+	return COMPARE(grouping->ranks[grouping->pairs.second[a]],
+		       grouping->ranks[grouping->pairs.second[b]]);
+}
+
+/* While they are sorted, groups have their number for an id. */
+static int compare_names(const struct grouping *grouping, uint64_t a, uint64_t b)
+{
+	switch (grouping->mode) {
+	case GROUP_TRACEBACK:
+		return compare_tracebacks(grouping, (uint32_t)a, (uint32_t)b);
+	case GROUP_SIZE:
+	case GROUP_DOMAIN:
+		return COMPARE(grouping->pairs.first[a], grouping->pairs.first[b]);
+	default:
+		return COMPARE(grouping->ranks[a], grouping->ranks[b]);
+	}
+}
+
+static int compare_averages(const struct trace_group *a, const struct trace_group *b)
+{
+	unsigned __int128 left = (unsigned __int128)a->size * b->count;
+	unsigned __int128 right = (unsigned __int128)b->size * a->count;
+
+	return COMPARE(left, right);
+}
+
+static uint64_t magnitude(int64_t value)
+{
+	return value < 0 ? -(uint64_t)value : (uint64_t)value;
+}
+
+static int compare_groups(const struct grouping *grouping, const struct trace_group *a,
+			  const struct trace_group *b)
+{
+	int order = 0;
+
+	if (grouping->order == ORDER_DIFFERENCE)
+		order = COMPARE(magnitude(a->size_diff), magnitude(b->size_diff));
+	else if (grouping->order == ORDER_COUNT)
+		order = COMPARE(a->count, b->count);
+	else if (grouping->order == ORDER_AVERAGE)
+		order = compare_averages(a, b);
+	if (!order)
+		order = COMPARE(a->size, b->size);
+	if (!order)
+		order = COMPARE(magnitude(a->count_diff), magnitude(b->count_diff));
+	if (!order)
+		order = COMPARE(a->count, b->count);
+	return order ? order : compare_names(grouping, a->id, b->id);
+}
+
+static int compare_largest_first(const void *left, const void *right, void *context)
+{
+	return -compare_groups(context, left, right);
+}
+
+static struct tm_error *measure_depths(struct grouping *grouping)
+{
+	const struct pairs *pairs = &grouping->pairs;
+
+	grouping->depths = malloc((pairs->count + 1) * sizeof(*grouping->depths));
+	if (!grouping->depths)
+		return tm_error_no_memory();
+	for (size_t i = 0; i < pairs->count; i++) /* parents have lower numbers */
+		grouping->depths[i] =
+			pairs->first[i] ? grouping->depths[pairs->first[i] - 1] + 1 : 1;
+	return NULL;
+}
+
+/* ---- the answer ----------------------------------------------------------------------------- */
+
+static size_t collect(const struct grouping *grouping, size_t group_count,
+		      struct trace_group *groups)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < group_count; i++) {
+		struct sum new = grouping->sums[0][i], old = { 0, 0 };
+
+		if (grouping->sums[1])
+			old = grouping->sums[1][i];
+		if (!new.count && !old.count)
+			continue;
+		groups[count++] = (struct trace_group){
+			.id = i,
+			.size = new.size,
+			.count = new.count,
+			.size_diff = grouping->sums[1] ? (int64_t)(new.size - old.size) : 0,
+			.count_diff = grouping->sums[1] ? (int64_t)(new.count - old.count) : 0,
+		};
+	}
+	return count;
+}
+
+/* Turns numbers into ids: for tracebacks a node that has the number. */
+static struct tm_error *name_groups(const struct grouping *grouping, const struct traces *new,
+				    const struct traces *old, struct trace_group *groups,
+				    size_t count)
+{
+	uint64_t *ids = calloc(grouping->pairs.count + 1, sizeof(*ids));
+
+	if (!ids)
+		return tm_error_no_memory();
+	if (grouping->mode == GROUP_TRACEBACK) {
+		for (size_t i = old ? old->node_count : 0; i--;)
+			ids[grouping->members[1][i]] = i | UINT64_C(1) << 32;
+		for (size_t i = new->node_count; i--;)
+			ids[grouping->members[0][i]] = i;
+	} else {
+		memcpy(ids, grouping->pairs.first, grouping->pairs.count * sizeof(*ids));
+	}
+	for (size_t i = 0; i < count; i++) {
+		uint64_t id = ids[groups[i].id];
+
+		if (grouping->mode == GROUP_TRACEBACK) {
+			groups[i].old = id >> 32;
+			id = (uint32_t)id;
+		}
+		groups[i].id = id;
+	}
+	free(ids);
+	return NULL;
+}
+
+static struct tm_error *make_groups(struct grouping *grouping, const struct traces *new,
+				    const struct traces *old, struct trace_group **ret_groups,
+				    size_t *ret_count)
+{
+	int named = grouping->mode >= GROUP_TRACEBACK;
+	struct tm_error *error = number_groups(grouping, new, 0);
+	size_t group_count;
+
+	if (!error && old)
+		error = number_groups(grouping, old, 1);
+	if (error)
+		return error;
+	group_count = named ? grouping->pairs.count : grouping->key_count;
+	error = sum_groups(grouping, new, group_count, 0);
+	if (!error && old)
+		error = sum_groups(grouping, old, group_count, 1);
+	if (!error && grouping->mode == GROUP_TRACEBACK)
+		error = measure_depths(grouping);
+	if (error)
+		return error;
+	*ret_groups = malloc((group_count + 1) * sizeof(**ret_groups));
+	if (!*ret_groups)
+		return tm_error_no_memory();
+	*ret_count = collect(grouping, group_count, *ret_groups);
+	qsort_r(*ret_groups, *ret_count, sizeof(**ret_groups), compare_largest_first, grouping);
+	return named ? name_groups(grouping, new, old, *ret_groups, *ret_count) : NULL;
+}
+
+struct tm_error *traces_group(const struct traces *new, const struct traces *old,
+			      enum group_mode mode, enum group_order order,
+			      const uint32_t *ranks, size_t key_count,
+			      struct trace_group **ret_groups, size_t *ret_count)
+{
+	struct grouping grouping = {
+		.mode = mode, .order = order, .ranks = ranks, .key_count = key_count
+	};
+	struct tm_error *error;
+
+	*ret_groups = NULL;
+	error = make_groups(&grouping, new, old, ret_groups, ret_count);
+	if (error) {
+		free(*ret_groups);
+		*ret_groups = NULL;
+	}
+	pairs_deinit(&grouping.pairs);
+	free(grouping.depths);
+	for (int side = 0; side < 2; side++) {
+		free(grouping.sums[side]);
+		free(grouping.members[side]);
+	}
+	return error;
+}
