@@ -1,4 +1,5 @@
-# Builds, tests and installs tm.  `make help` lists the targets.
+# Builds, tests and installs tm.  `make help` lists the targets; `make V=1` shows
+# every command.
 #
 # May use: the compilers, binutils and /usr/bin/python3 of Debian 12.  Must
 # never need a package before `make deps` had a chance to install it: demo and
@@ -15,6 +16,7 @@ WERROR   ?=
 WARNINGS := -Wall -Wextra -Wundef -Wstrict-prototypes $(WERROR)
 STANDARD := -std=gnu11
 OPTIMIZE ?= -O2 -g
+Q        := $(if $(V),,@)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -33,7 +35,7 @@ PACKAGES_BUILD := gdb gcc make binutils libc6-dev libdw-dev libelf-dev libzydis-
 	python3 python3-dev
 PACKAGES_DEMO  := redis-server redis-tools
 PACKAGES_TEST  := $(PACKAGES_DEMO) g++ libdwarf-dev libcmocka-dev libunwind-dev \
-	libgoogle-perftools-dev libmimalloc-dev libjemalloc-dev musl-tools sqlite3 libc6-dbg \
+	libgoogle-perftools-dev libmimalloc-dev libjemalloc-dev libevent-dev musl-tools sqlite3 libc6-dbg \
 	python3.11-dbg dpkg-dev flake8 valgrind
 PACKAGES_LINT  := clang clang-format flake8
 
@@ -74,7 +76,7 @@ HELPER_SCRIPT  := $(wildcard helper/helper.lds)
 
 # ---- the extension ----------------------------------------------------------
 
-NATIVE_FLAGS = $(STANDARD) $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden -D_GNU_SOURCE \
+NATIVE_FLAGS = $(STANDARD) $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden -D_GNU_SOURCE= \
 	-DPy_LIMITED_API=0x03090000 -Iinclude -Igdb-plugin/native -isystem $(PYTHON_INCLUDE)
 NATIVE_LIBS    := -Wl,--as-needed -ldw -lelf -lZydis -lzstd -lstdc++
 NATIVE_SOURCES := $(wildcard gdb-plugin/native/*.c)
@@ -91,19 +93,23 @@ $B/flags: FORCE
 
 $B/helper/%.o: helper/% $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(HELPER_FLAGS) -MMD -MP -c -o $@ $<
+	@echo '  CC    $<'
+	$(Q)$(CC) $(HELPER_FLAGS) -MMD -MP -c -o $@ $<
 
 $B/gdb-plugin/native/%.o: gdb-plugin/native/% $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(NATIVE_FLAGS) -MMD -MP -c -o $@ $<
+	@echo '  CC    $<'
+	$(Q)$(CC) $(NATIVE_FLAGS) -MMD -MP -c -o $@ $<
 
 $B/tm-helper.so: $(HELPER_OBJECTS) $(HELPER_SCRIPT) tests/house/freestanding
-	$(CC) -nostdlib -shared -Wl,-z,noexecstack -Wl,--build-id -Wl,--no-undefined \
+	@echo '  LINK  $@'
+	$(Q)$(CC) -nostdlib -shared -Wl,-z,noexecstack -Wl,--build-id -Wl,--no-undefined \
 		-Wl,--hash-style=gnu $(HELPER_SCRIPT:%=-Wl,-T,%) -o $@ $(HELPER_OBJECTS)
-	tests/house/freestanding $@
+	$(Q)tests/house/freestanding $@
 
 $B/_tm.abi3.so: $(NATIVE_OBJECTS)
-	$(CC) -shared -o $@ $(NATIVE_OBJECTS) $(NATIVE_LIBS)
+	@echo '  LINK  $@'
+	$(Q)$(CC) -shared -o $@ $(NATIVE_OBJECTS) $(NATIVE_LIBS)
 
 -include $(HELPER_OBJECTS:.o=.d) $(NATIVE_OBJECTS:.o=.d)
 
@@ -114,7 +120,7 @@ TEST_SOURCES  := $(wildcard tests/unit/test_*.c tests/oracle/test_*.c)
 TEST_PROGRAMS := $(TEST_SOURCES:%.c=$B/%)
 TEST_HEADERS  := $(wildcard include/*.h helper/*.h helper/arch/x86_64/*.h gdb-plugin/native/*.h \
 	tests/unit/*.h tests/oracle/*.h)
-TEST_FLAGS     = $(STANDARD) -O1 -g $(WARNINGS) -D_GNU_SOURCE \
+TEST_FLAGS     = $(STANDARD) -O1 -g $(WARNINGS) -D_GNU_SOURCE= \
 	-DTM_HOST_TEST -Iinclude -Ihelper -Ihelper/arch/x86_64 -Igdb-plugin/native -Itests/unit
 TEST_LIBS     := -Wl,--as-needed -lcmocka -ldw -lelf -ldwarf -lZydis -lzstd \
 	-lunwind-x86_64 -lunwind -lstdc++ -lpthread -ldl -lm
@@ -123,7 +129,8 @@ links          = $(shell sed -n '/links:/,/\*\//p' $(1) | grep -oE '(helper|gdb-
 .SECONDEXPANSION:
 $B/tests/%: tests/%.c $$(call links,tests/$$*.c) $(TEST_HEADERS) $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(TEST_FLAGS) -o $@ $(filter %.c %.S,$^) $(TEST_LIBS)
+	@echo '  CC    $@'
+	$(Q)$(CC) $(TEST_FLAGS) -o $@ $(filter %.c %.S,$^) $(TEST_LIBS)
 
 build-tests: all $(TEST_PROGRAMS)
 
