@@ -8,6 +8,7 @@ debugger comes in through the callbacks `evaluate` (text -> int) and
 
 import difflib
 import re
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -395,19 +396,27 @@ def usage(declaration: Declaration) -> str:
     return " ".join(words)
 
 
+def indented(text: str) -> List[str]:
+    return textwrap.wrap(text, 76, initial_indent="    ", subsequent_indent="    ",
+                         fix_sentence_endings=True, break_on_hyphens=False)
+
+
 def help_text(declaration: Declaration) -> str:
     """The text of `help tm NAME`, in the manner of the debugger's own."""
-    lines = [declaration.summary, "Usage: " + usage(declaration)]
+    lines = [declaration.summary] + textwrap.wrap(
+        "Usage: " + re.sub(r"\[(\S+) (\S+)\]", "[\\1\0\\2]", usage(declaration)), 76,
+        subsequent_indent="         ", break_on_hyphens=False, break_long_words=False)
+    lines = [line.replace("\0", " ") for line in lines]
     if declaration.details:
         lines += ["", declaration.details.strip()]
     if declaration.arguments:
         lines += ["", "Arguments:"]
         for argument in declaration.arguments:
-            lines += ["  " + argument.name, "    " + argument.help]
+            lines += ["  " + argument.name] + indented(argument.help)
     if not declaration.prefix:
         lines += ["", "Options:"]
         for option in declaration.all_options:
-            lines += ["  " + option.usage, "    " + option.help]
+            lines += ["  " + option.usage] + indented(option.help)
     if declaration.examples:
         lines += ["", "Examples:"] + ["  " + example for example in declaration.examples]
     return "\n".join(lines)
@@ -496,7 +505,6 @@ def cut_to_word(candidates: Sequence[str], typed: str, word: str) -> List[str]:
     return [candidate[skipped:] for candidate in candidates]
 
 
-def nearest(word: str, names: Sequence[str]) -> Optional[str]:
-    """The name the user most likely meant."""
-    near = difflib.get_close_matches(word, names, 1, 0.5)
-    return near[0] if near else None
+def nearest(word: str, names: Sequence[str]) -> str:
+    """The name most like the word, however little that is."""
+    return difflib.get_close_matches(word, names, 1, 0.0)[0]

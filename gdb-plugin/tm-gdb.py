@@ -1,0 +1,88 @@
+"""What the user sources: makes the command `tm` known to gdb.
+
+    (gdb) source gdb-plugin/tm-gdb.py
+
+May use: gdb and the standard library; nothing of tm before it has checked that
+all of it is there.  Must never leave a half-loaded plugin: it either defines
+the commands or says in one line why not.  Sourcing it again loads it anew and
+keeps settings and snapshots.
+"""
+
+import os
+import sys
+
+import gdb
+
+OLDEST_GDB = 12
+HELPER = "tm-helper.so"
+EXTENSION = "_tm.abi3.so"
+
+
+def refuse(text):
+    raise gdb.GdbError("tm is not loaded: " + text)
+
+
+def check_gdb():
+    digits = gdb.VERSION.split(".")[0]
+    if digits.isdigit() and int(digits) < OLDEST_GDB:
+        refuse("it needs gdb %d or newer, this is gdb %s." % (OLDEST_GDB, gdb.VERSION))
+    if sys.version_info < (3, 9):
+        refuse("it needs a gdb with Python 3.9 or newer, this one has %d.%d."
+               % sys.version_info[:2])
+
+
+def find_build(here):
+    """The folder of the built parts: beside the sources, or installed with them."""
+    for folder in (here, os.path.join(os.path.dirname(here), "build")):
+        if os.path.exists(os.path.join(folder, EXTENSION)):
+            break
+    else:
+        refuse("%s is missing: run \"make\" in %s." % (EXTENSION, os.path.dirname(here)))
+    if not os.path.exists(os.path.join(folder, HELPER)):
+        refuse("%s is missing in %s: run \"make\" in %s."
+               % (HELPER, folder, os.path.dirname(here)))
+    return folder
+
+
+def import_extension(build):
+    try:
+        import _tm
+    except ImportError as error:
+        refuse("%s cannot be loaded (%s): run \"make\"."
+               % (os.path.join(build, EXTENSION), str(error).split("\n")[0]))
+    return _tm
+
+
+def forget_previous():
+    """Make a second sourcing read the sources again.
+
+    Snapshots are objects of tm.model; while there are any, what does not use
+    gdb stays, so that they go on being equal to what they are compared with.
+    """
+    names = [name for name in sys.modules if name == "tm" or name.startswith("tm.")]
+    for name in ("tm.commands", "tm.process"):
+        unregister = getattr(sys.modules.get(name), "unregister", None)
+        if unregister:
+            unregister()
+    keep = bool(len(sys.modules["tm.snapshots"].registry)) if "tm.snapshots" in names else False
+    for name in names:
+        if not keep or name == "tm" or name.startswith("tm.commands") \
+                or hasattr(sys.modules[name], "gdb"):
+            del sys.modules[name]
+
+
+def load():
+    check_gdb()
+    here = os.path.dirname(os.path.realpath(__file__))
+    build = find_build(here)
+    for folder in (build, here):
+        if folder in sys.path:
+            sys.path.remove(folder)
+        sys.path.insert(0, folder)
+    import_extension(build)
+    forget_previous()
+    import tm.commands
+    tm.commands.register()
+
+
+load()

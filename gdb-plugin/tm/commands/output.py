@@ -1,0 +1,50 @@
+"""What commands say, and how: text, warnings, JSON, tables.
+
+May use: gdb.write.  Must never print by any other way, so that paging, `pipe`,
+logging and MI see all of it; and never writes escape sequences, so that it is
+plain text wherever it goes.
+"""
+
+import json
+from typing import Any, Dict, List, Sequence
+
+import gdb
+
+
+def printable(text: str) -> str:
+    """The text with what the host's character set lacks written as escapes."""
+    charset = gdb.host_charset() if hasattr(gdb, "host_charset") else "utf-8"
+    try:
+        return text.encode(charset, "backslashreplace").decode(charset)
+    except LookupError:
+        return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def write(text: str) -> None:
+    """Text as it is; a last line end is added where it lacks."""
+    gdb.write(printable(text if text.endswith("\n") or not text else text + "\n"))
+
+
+def warn(text: str) -> None:
+    gdb.write(printable("warning: %s\n" % text), gdb.STDERR)
+
+
+def write_json(document: Dict[str, Any]) -> None:
+    """One document on one line, in ASCII so that any channel carries it."""
+    gdb.write(json.dumps(document, separators=(",", ":")) + "\n")
+
+
+def plural(count: int, singular: str, many: str = "") -> str:
+    """`1 frame`, `2 frames`."""
+    return "%d %s" % (count, singular if count == 1 else many or singular + "s")
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """A table in the manner of `info breakpoints`; columns in `right` are numbers."""
+    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
+    lines: List[str] = []
+    for row in [heads, *rows]:
+        cells = [cell.rjust(width) if column in right else cell.ljust(width)
+                 for column, (cell, width) in enumerate(zip(row, widths))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines) + "\n"

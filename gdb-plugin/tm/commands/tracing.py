@@ -1,0 +1,158 @@
+"""The commands that begin and end tracing: start, stop, clear, reset-peak, status.
+
+May use: tm.process for everything done to the inferior.  Must never touch it
+in another way.
+"""
+
+import datetime
+import time
+from typing import Any, Dict, List
+
+from tm import process, settings
+from tm.commands.framework import TmCommand, check_stopped, command
+from tm.commands.output import plural, warn, write, write_json
+from tm.errors import TmError
+from tm.model import _format_size
+from tm.options import Argument, Declaration, Parsed
+from tm.settings import MAX_FRAMES
+
+
+@command
+class Start(TmCommand):
+    declaration = Declaration(
+        name="start",
+        summary="Start tracing the memory blocks of the process.",
+        arguments=(Argument("NFRAME", "integer",
+                            "How many frames a traceback keeps at most, 1 to %d.  "
+                            "Default: \"show tm frames\"." % MAX_FRAMES,
+                            optional=True, minimum=1, maximum=MAX_FRAMES),),
+        details="Every block allocated from now on is recorded with the traceback that allocated\n"
+                "it.  Without a process, the next \"run\" is traced from before the first\n"
+                "constructor.",
+        examples=("tm start", "tm start 25"))
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        limit = values.nframe if values.nframe is not None else settings.value("frames")
+        if not process.has_process():
+            write(process.arm(limit))
+            return
+        check_stopped()
+        if process.is_tracing():
+            raise TmError("Already tracing, with a limit of %s: \"tm stop\" comes first."
+                          % plural(process.status()["traceback_limit"], "frame"))
+        report = process.start(limit)
+        for text in report.warnings:
+            warn(text)
+        write("Tracing %s: %s in %s redirected, helper at %#x (%d ms)."
+              % (plural(report.limit, "frame"), plural(report.functions, "function"),
+                 plural(report.modules, "module"), report.helper_address, report.milliseconds))
+
+
+@command
+class Stop(TmCommand):
+    declaration = Declaration(
+        name="stop",
+        summary="Stop tracing: restore the program's code and forget the traces.",
+        details="The process then runs at its native speed.  Snapshots already taken stay.",
+        needs_tracing=True)
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        report = process.stop()
+        write("Tracing stopped: %s restored." % plural(report.functions, "function"))
+
+
+@command
+class Clear(TmCommand):
+    declaration = Declaration(
+        name="clear",
+        summary="Forget the traces of all blocks, and keep tracing.",
+        details="Blocks that were allocated before are then as unknown as those allocated before\n"
+                "\"tm start\".",
+        needs_tracing=True)
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        before = process.status()
+        process.clear()
+        write("Traces of %s, %s, forgotten; tracing goes on."
+              % (plural(before["blocks"], "block"), _format_size(before["current"], False)))
+
+
+@command
+class ResetPeak(TmCommand):
+    declaration = Declaration(
+        name="reset-peak",
+        summary="Set the peak of the traced memory to its current size.",
+        needs_tracing=True)
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        before = process.status()["peak"]
+        process.reset_peak()
+        write("Peak reset from %s to %s." % (_format_size(before, False),
+                                             _format_size(process.status()["peak"], False)))
+
+
+STATUS_KEYS = ("tracing", "traceback_limit", "current", "peak", "blocks", "tracebacks",
+               "helper_memory", "dropped", "untracked_frees", "redirected")
+
+
+@command
+class Status(TmCommand):
+    declaration = Declaration(
+        name="status",
+        summary="Show whether the process is traced, its traced memory, and what tracing costs.",
+        json=True)
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        if process.has_process():
+            check_stopped()
+        status = process.status()
+        if values.json:
+            write_json(dict({"command": "status"}, **{key: status[key] for key in STATUS_KEYS}))
+        else:
+            write("\n".join(status_lines(status, process.has_process())))
+
+
+def status_lines(status: Dict[str, Any], has_process: bool) -> List[str]:
+    """The text of `tm status`."""
+    if not status["tracing"]:
+        if status.get("armed"):
+            limit = status["armed"] if status["armed"] is not True else status["traceback_limit"]
+            return ["Not tracing yet: the next \"run\" is traced with %s." % plural(limit, "frame")]
+        if not has_process:
+            return ["Not tracing: there is no process."]
+        lines = ["Not tracing."]
+        if status.get("helper_address"):
+            lines.append("The helper is at %#x, idle, with %s of memory."
+                         % (status["helper_address"],
+                            _format_size(status["helper_memory"], False)))
+        return lines
+    lines = ["Tracing %s%s." % (plural(status["traceback_limit"], "frame"), since(status))]
+    lines.append("Traced memory: %s in %s, peak %s."
+                 % (_format_size(status["current"], False), plural(status["blocks"], "block"),
+                    _format_size(status["peak"], False)))
+    lines.append("Tracebacks: %d." % status["tracebacks"])
+    lines.append("Helper's own memory: %s%s."
+                 % (_format_size(status["helper_memory"], False),
+                    ", at %#x" % status["helper_address"] if status.get("helper_address") else ""))
+    lines.append("Dropped records: %d.  Untracked frees: %d."
+                 % (status["dropped"], status["untracked_frees"]))
+    lines.append("Redirected functions:")
+    modules: Dict[str, List[str]] = {}
+    for entry in status["redirected"]:
+        name = entry["function"]
+        name += " (domain %d)" % entry["domain"] if entry["domain"] else ""
+        modules.setdefault(entry["module"] or "?", []).append(name)
+    for module, functions in modules.items():
+        lines.append("  %s: %s" % (module, ", ".join(functions)))
+    return lines
+
+
+def since(status: Dict[str, Any]) -> str:
+    """` in process 12 since 2024-05-01 13:04:05 (125 s)`, as far as it is known."""
+    text = " in process %d" % status["pid"] if status.get("pid") else ""
+    start = status.get("start_time")
+    if start:
+        seconds = start / 1e9
+        moment = datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+        text += " since %s (%d s)" % (moment, max(0, int(time.time() - seconds)))
+    return text
