@@ -203,7 +203,8 @@ struct tm_module {
 	uint32_t path;         /* offset of the NUL-terminated path in the names; 0 is "" */
 	uint32_t build_id_size; /* bytes used of build_id */
 	uint8_t build_id[24];
-	uint64_t reserved[2];
+	uint64_t cfi_start;    /* readable bytes around eh_frame_hdr, .eh_frame with it: first … */
+	uint64_t cfi_end;      /* … and behind the last; 0 without */
 };
 
 /* A list of modules sorted by start, constant once it is published. */

@@ -66,7 +66,8 @@ static const struct field fields[] = {
 	FIELD(tm_module, start), FIELD(tm_module, end), FIELD(tm_module, bias),
 	FIELD(tm_module, eh_frame_hdr), FIELD(tm_module, eh_frame_hdr_size),
 	FIELD(tm_module, text_start), FIELD(tm_module, text_end), FIELD(tm_module, path),
-	FIELD(tm_module, build_id_size), FIELD(tm_module, build_id), FIELD(tm_module, reserved),
+	FIELD(tm_module, build_id_size), FIELD(tm_module, build_id),
+	FIELD(tm_module, cfi_start), FIELD(tm_module, cfi_end),
 
 	STRUCT(tm_module_list),
 	FIELD(tm_module_list, count), FIELD(tm_module_list, names_size),

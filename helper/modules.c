@@ -1,0 +1,200 @@
+/*
+ * The published list of modules, and when to read it anew.
+ *
+ * Uses maps.c to read it.  Takes the modules lock by trying alone, keeps old
+ * lists for readers that are still in them.
+ */
+#include "modules.h"
+#include "sys.h"
+#include "unwind.h"
+
+uint32_t tm_modules_seen_events;
+
+const struct tm_module *tm_modules_find(uint64_t pc)
+{
+	struct tm_module_list *list = (struct tm_module_list *)load_acquire(&tm_header.modules);
+	const struct tm_module *modules;
+	uint32_t first = 0, count;
+
+	if (!list)
+		return NULL;
+	modules = tm_module_array(list);
+	/* The last module that begins at or below pc, in [first, first + count). */
+	for (count = list->count; count > 1;) {
+		uint32_t half = count / 2;
+
+		if (modules[first + half].start <= pc) {
+			first += half;
+			count -= half;
+		} else {
+			count = half;
+		}
+	}
+	if (!count || pc < modules[first].start || pc >= modules[first].end)
+		return NULL;
+	return &modules[first];
+}
+
+/* ---- refreshing ------------------------------------------------------- */
+
+/* Lists stay: no more of them than this because of unknown addresses. */
+#define MAX_RETIRED_BYTES (UINT64_C(32) << 20)
+
+static uint64_t published_bytes; /* of all lists; modules lock */
+
+static uint64_t round_to_pages(uint64_t size)
+{
+	return (size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1);
+}
+
+static uint64_t list_size(const struct tm_module_list *list)
+{
+	return sizeof(*list) + list->count * sizeof(struct tm_module) + list->names_size;
+}
+
+static bool is_same(struct tm_module_list *old, struct tm_module_list *list)
+{
+	const uint8_t *a = (const uint8_t *)tm_module_array(old);
+	const uint8_t *b = (const uint8_t *)tm_module_array(list);
+	uint64_t i, size = list_size(list) - sizeof(*list);
+
+	if (old->count != list->count || old->names_size != list->names_size)
+		return false;
+	for (i = 0; i < size; i++)
+		if (a[i] != b[i])
+			return false;
+	return true;
+}
+
+/* Publishes the list, or gives it back when it tells nothing new. */
+static void publish(struct tm_module_list *list, uint64_t mapped)
+{
+	struct tm_module_list *old = (struct tm_module_list *)tm_header.modules;
+	uint64_t used = round_to_pages(list_size(list));
+
+	if (old && is_same(old, list)) {
+		sys_munmap((uint64_t)list, mapped);
+		return;
+	}
+	if (used < mapped)
+		sys_munmap((uint64_t)list + used, mapped - used);
+	add_relaxed(&tm_header.memory, used);
+	published_bytes += used;
+	list->previous = (uint64_t)old;
+	store_release(&tm_header.modules, (uint64_t)list);
+	tm_unwind_forget_rules();
+}
+
+/* Room for mappings that come between measuring and reading. */
+#define SPARE_LINES 32u
+#define SPARE_NAMES 2048u
+
+static long refresh_locked(void)
+{
+	struct tm_module_build build = {0};
+	struct tm_module_list *list;
+	uint64_t mapped;
+	long result = tm_maps_measure(&build.room, &build.names_room);
+
+	if (result < 0)
+		return result;
+	build.room += SPARE_LINES;
+	build.names_room += SPARE_NAMES;
+	mapped = round_to_pages(sizeof(*list) + build.room * sizeof(struct tm_module) +
+				build.names_room);
+	result = sys_mmap(0, mapped, TM_PROT_READ | TM_PROT_WRITE,
+			  TM_MAP_PRIVATE | TM_MAP_ANONYMOUS);
+	if (sys_failed(result))
+		return result;
+	list = (struct tm_module_list *)result;
+	build.modules = tm_module_array(list);
+	build.names = (char *)(build.modules + build.room);
+	build.names_size = 1; /* offset 0 is the empty name */
+	result = tm_maps_read(&build);
+	if (result < 0) {
+		sys_munmap((uint64_t)list, mapped);
+		return result;
+	}
+	list->count = build.count;
+	list->names_size = build.names_size;
+	/* The names go directly behind the modules; tm_memcpy copies upward. */
+	tm_memcpy(build.modules + build.count, build.names, build.names_size);
+	publish(list, mapped);
+	return 0;
+}
+
+long tm_modules_refresh(void)
+{
+	uint32_t *lock = &tm_wiped()->modules_lock;
+	uint32_t expected = 0;
+	long result;
+
+	if (!__atomic_compare_exchange_n(lock, &expected, 1, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return -TM_EAGAIN;
+	result = refresh_locked();
+	store_release(lock, 0);
+	return result;
+}
+
+TM_NOINLINE void tm_modules_loader_changed(void)
+{
+	/* Read before the map is: what comes later is seen at the next call. */
+	uint32_t events = load_acquire(&tm_header.loader_events);
+
+	if (tm_modules_refresh() == -TM_EAGAIN)
+		return;
+	store_relaxed(&tm_modules_seen_events, events);
+	tm_unwind_forget_rules();
+}
+
+/* ---- unknown addresses ------------------------------------------------ */
+
+#define UNKNOWN_ENTRIES 64u
+#define UNKNOWN_NANOSECONDS UINT64_C(1000000000) /* before an address is tried again */
+#define REFRESH_NANOSECONDS UINT64_C(5000000)    /* between refreshes, at least … */
+#define REFRESH_SHARE 20u                        /* … and so many times what one takes */
+
+/* Addresses that were in no module after a refresh, and when that was. */
+struct unknown {
+	uint64_t pc;
+	uint64_t time;
+};
+
+static struct unknown unknowns[UNKNOWN_ENTRIES]; /* any thread, relaxed: a hint */
+static uint64_t next_refresh;                    /* CLOCK_MONOTONIC; likewise */
+
+static uint64_t now(void)
+{
+	struct tm_timespec time = {0, 0};
+
+	sys_clock_gettime(TM_CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.seconds * UINT64_C(1000000000) + (uint64_t)time.nanoseconds;
+}
+
+TM_NOINLINE const struct tm_module *tm_modules_on_unknown(uint64_t pc)
+{
+	struct unknown *entry = &unknowns[(pc ^ pc >> 12) % UNKNOWN_ENTRIES];
+	const struct tm_module *module;
+	uint64_t before, after;
+
+	if (pc == 0 || pc >> TM_ADDRESS_BITS)
+		return NULL;
+	before = now();
+	if (load_relaxed(&entry->pc) == pc &&
+	    before - load_relaxed(&entry->time) < UNKNOWN_NANOSECONDS)
+		return NULL;
+	if (before < load_relaxed(&next_refresh) || published_bytes > MAX_RETIRED_BYTES)
+		return NULL;
+	if (tm_modules_refresh() == -TM_EAGAIN)
+		return NULL;
+	after = now();
+	store_relaxed(&next_refresh, after + REFRESH_NANOSECONDS + REFRESH_SHARE * (after - before));
+	module = tm_modules_find(pc);
+	if (!module || !tm_module_executes(module, pc)) {
+		store_relaxed(&entry->pc, pc);
+		store_relaxed(&entry->time, after);
+		return NULL;
+	}
+	return module;
+}
