@@ -1,0 +1,44 @@
+/*
+ * What the helper's parts expect of the rest of the helper, for unit tests
+ * that link some of them into an ordinary program: the header, the wiped
+ * page, raw system calls and memory functions on top of libc.
+ *
+ * Include it in one file of a test program.
+ */
+#ifndef TM_TEST_HELPER_STUBS_H
+#define TM_TEST_HELPER_STUBS_H
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "helper.h"
+#include "sys.h"
+
+struct tm_header tm_header;
+struct tm_wiped tm_wiped_memory;
+uint64_t test_syscalls; /* made by the code under test */
+
+long tm_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	long result = syscall(number, a, b, c, d, e, f);
+
+	test_syscalls++;
+	return result == -1 ? -errno : result;
+}
+
+void *tm_memcpy(void *to, const void *from, size_t size)
+{
+	return memmove(to, from, size);
+}
+
+void *tm_memset(void *to, int byte, size_t size)
+{
+	return memset(to, byte, size);
+}
+
+/* A program's helper image is empty. */
+const uint8_t tm_eh_frame_hdr_start[1];
+const uint8_t tm_eh_frame_hdr_end[1];
+
+#endif
