@@ -104,7 +104,9 @@ $B/gdb-plugin/native/%.o: gdb-plugin/native/% $B/flags
 $B/tm-helper.so: $(HELPER_OBJECTS) $(HELPER_SCRIPT) tests/house/freestanding
 	@echo '  LINK  $@'
 	$(Q)$(CC) -nostdlib -shared -Wl,-z,noexecstack -Wl,--build-id -Wl,--no-undefined \
-		-Wl,--hash-style=gnu $(HELPER_SCRIPT:%=-Wl,-T,%) -o $@ $(HELPER_OBJECTS)
+		-Wl,--hash-style=gnu -Wl,--defsym,memcpy=tm_memcpy,--defsym,memset=tm_memset \
+		$(HELPER_SCRIPT:%=-Wl,-T,%) -o $@ $(HELPER_OBJECTS)
+	$(Q)objcopy -N memcpy -N memset $@
 	$(Q)tests/house/freestanding $@
 
 $B/_tm.abi3.so: $(NATIVE_OBJECTS)

@@ -25,6 +25,9 @@ __attribute__((section(".data.header"), aligned(4096))) struct tm_header tm_head
 
 __attribute__((section(".bss.wiped"), aligned(4096))) struct tm_wiped tm_wiped_memory;
 
+/* Room for libgcc's struct object, in which it keeps that our .eh_frame is registered. */
+uint64_t tm_frame_object[16] TM_HIDDEN;
+
 static struct tm_patch patches[TM_MAX_PATCHES];
 static struct tm_relay_region relays[TM_MAX_RELAY_REGIONS];
 

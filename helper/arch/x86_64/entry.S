@@ -66,9 +66,6 @@ tm_entry_\shape:
 
 	/* void *tm_memcpy(void *to, const void *from, size_t size) */
 	function tm_memcpy
-	.globl	memcpy
-	.hidden	memcpy
-memcpy:
 	movq	%rdi, %rax
 	movq	%rdx, %rcx
 	rep movsb
@@ -77,9 +74,6 @@ memcpy:
 
 	/* void *tm_memset(void *to, int byte, size_t size) */
 	function tm_memset
-	.globl	memset
-	.hidden	memset
-memset:
 	movq	%rdi, %r8
 	movl	%esi, %eax
 	movq	%rdx, %rcx

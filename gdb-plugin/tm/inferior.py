@@ -1,0 +1,295 @@
+"""Access to the stopped process: memory, threads, calls, the user's settings.
+
+The one file that knows how gdb and /proc are asked.  It must leave the session
+as it found it: settings, selected thread and frame.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from typing import Dict, Iterator, List, NamedTuple, Optional
+
+import gdb
+
+from . import maps
+from .errors import TmError
+
+SIGTRAP_BIT = 1 << (5 - 1)
+SIGSEGV_BIT = 1 << (11 - 1)
+
+# What a session's settings must be while functions of the process are called.
+_QUIET_SETTINGS = (
+    ("confirm", "off"),
+    ("pagination", "off"),
+    ("language", "c"),
+    ("print thread-events", "off"),
+    ("unwindonsignal", "on"),
+    ("scheduler-locking", "on"),
+)
+
+
+class ThreadState(NamedTuple):
+    """A thread of the process, as the kernel tells."""
+
+    tid: int
+    pc: int
+    sp: int
+
+
+def selected() -> gdb.Inferior:
+    """The selected inferior, which must have a process."""
+    inferior = gdb.selected_inferior()
+    if not inferior.is_valid() or inferior.pid == 0:
+        raise TmError("The program is not being run: run it, attach to it, or open a core file.")
+    return inferior
+
+
+def has_process() -> bool:
+    """True when the selected inferior is a live process (not a core file)."""
+    return gdb.selected_inferior().pid != 0 and not is_core()
+
+
+def is_core() -> bool:
+    """True when the selected inferior is a core file."""
+    connection = getattr(gdb.selected_inferior(), "connection", None)
+    return connection is not None and connection.type == "core"
+
+
+def is_remote() -> bool:
+    """True when the process is reached through gdbserver."""
+    connection = getattr(gdb.selected_inferior(), "connection", None)
+    return connection is not None and "remote" in connection.type
+
+
+def require_stopped() -> gdb.Inferior:
+    """The selected inferior, a live process with every thread stopped."""
+    inferior = selected()
+    if is_core():
+        raise TmError("This is a core file: tracing needs a live process.")
+    if any(thread.is_running() for thread in inferior.threads()):
+        raise TmError("The program is running: stop it first (Ctrl-C, or `interrupt`).")
+    if gdb.selected_thread() is None:
+        raise TmError("No thread is selected: choose one with `thread 1`.")
+    return inferior
+
+
+def require_architecture() -> None:
+    """Refuses what the helper is not built for."""
+    name = gdb.selected_inferior().architecture().name()
+    if name != "i386:x86-64":
+        raise TmError(f"tm traces x86-64 processes; this one is {name}.")
+
+
+@contextlib.contextmanager
+def quiet_session() -> Iterator[None]:
+    """Settings for calls into the process; the user's come back whatever happens."""
+    saved = []
+    thread = gdb.selected_thread()
+    level = gdb.selected_frame().level() if thread is not None else 0
+    try:
+        for name, value in _QUIET_SETTINGS:
+            before = gdb.parameter(name)
+            if isinstance(before, bool):
+                before = "on" if before else "off"
+            if before != value:
+                gdb.execute(f"set {name} {value}", to_string=True)
+                saved.append((name, before))
+        yield
+    finally:
+        if thread is not None and thread.is_valid():
+            thread.switch()
+            gdb.execute(f"frame level {level}", to_string=True) if level else None
+        for name, before in reversed(saved):
+            gdb.execute(f"set {name} {before}", to_string=True)
+
+
+# ---- memory ------------------------------------------------------------------
+
+
+def read(address: int, length: int) -> bytes:
+    """Bytes of the process, breakpoints not shown; gdb.MemoryError where there are none."""
+    return bytes(gdb.selected_inferior().read_memory(address, length))
+
+
+def write(address: int, data: bytes) -> None:
+    """Writes to the process; protection does not matter."""
+    gdb.selected_inferior().write_memory(address, data)
+
+
+@contextlib.contextmanager
+def fast_reader() -> Iterator:
+    """A read(address, length) for many reads of data: the kernel's own file where possible."""
+    path = f"/proc/{gdb.selected_inferior().pid}/mem"
+    if is_core() or is_remote() or not os.access(path, os.R_OK):
+        yield read
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read_directly(address: int, length: int) -> bytes:
+        try:
+            data = os.pread(descriptor, length, address)
+        except (OSError, OverflowError):
+            data = b""
+        if len(data) != length:
+            raise gdb.MemoryError(f"Cannot access memory at address {address:#x}")
+        return data
+
+    try:
+        yield read_directly
+    finally:
+        os.close(descriptor)
+
+
+def target_file(path: str) -> bytes:
+    """The contents of a file as the target sees it (/proc of a process under gdbserver too)."""
+    if not is_remote():
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise TmError(f"Cannot read {path}: {error.strerror}.") from error
+    with tempfile.TemporaryDirectory(prefix="tm-") as folder:
+        copy = os.path.join(folder, "file")
+        gdb.execute(f"remote get {path} {copy}", to_string=True)
+        with open(copy, "rb") as file:
+            return file.read()
+
+
+def memory_map() -> List[maps.Mapping]:
+    """The mappings of the process, lowest first."""
+    pid = gdb.selected_inferior().pid
+    return maps.parse(target_file(f"/proc/{pid}/maps").decode("utf-8", "surrogateescape"))
+
+
+def object_file(path: str) -> str:
+    """Where the debugger can read a file that the process has mapped."""
+    if is_remote():
+        return path
+    seen_by_process = f"/proc/{gdb.selected_inferior().pid}/root{path}"
+    return seen_by_process if os.path.exists(seen_by_process) else path
+
+
+# ---- threads -----------------------------------------------------------------
+
+
+def _task_status(pid: int, tid: int) -> Dict[str, str]:
+    text = target_file(f"/proc/{pid}/task/{tid}/status").decode("utf-8", "replace")
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
+def choose_caller() -> gdb.InferiorThread:
+    """The thread that is made to call functions; the selected one where it can.
+
+    A call returns through SIGSEGV (gdb's dummy frame is on a stack that is not
+    executable), so neither SIGSEGV nor SIGTRAP may be blocked or ignored: the
+    kernel would reset the program's handler.  A thread under seccomp may not
+    map memory.
+    """
+    inferior = gdb.selected_inferior()
+    threads = [thread for thread in inferior.threads() if thread.is_valid()]
+    current = gdb.selected_thread()
+    threads.sort(key=lambda thread: thread.num != current.num)
+    reason = "it has none"
+    for thread in threads:
+        status = _task_status(inferior.pid, thread.ptid[1] or inferior.pid)
+        hidden = int(status.get("SigBlk", "0"), 16) | int(status.get("SigIgn", "0"), 16)
+        if status.get("Seccomp", "0").strip() == "1":
+            reason = "strict seccomp forbids it to map memory"
+        elif hidden & SIGSEGV_BIT:
+            reason = "SIGSEGV is blocked or ignored"
+        elif hidden & SIGTRAP_BIT:
+            reason = "SIGTRAP is blocked or ignored"
+        else:
+            return thread
+    raise TmError(
+        f"No thread of the program can be made to call a function ({reason}): "
+        "let it run on a little and try again."
+    )
+
+
+def thread_states() -> List[ThreadState]:
+    """Where every thread stands.  Cheap natively: /proc/PID/task/TID/syscall (proc(5))."""
+    inferior = gdb.selected_inferior()
+    states = []
+    for thread in inferior.threads():
+        tid = thread.ptid[1] or inferior.pid
+        state = None if is_remote() else _state_from_proc(inferior.pid, tid)
+        states.append(state or _state_from_gdb(thread, tid))
+    return states
+
+
+def _state_from_proc(pid: int, tid: int) -> Optional[ThreadState]:
+    try:
+        with open(f"/proc/{pid}/task/{tid}/syscall", encoding="ascii") as file:
+            fields = file.read().split()
+    except OSError:
+        return None
+    if len(fields) < 3:
+        return None
+    return ThreadState(tid, int(fields[-1], 16), int(fields[-2], 16))
+
+
+def _state_from_gdb(thread: gdb.InferiorThread, tid: int) -> ThreadState:
+    current = gdb.selected_thread()
+    thread.switch()
+    frame = gdb.newest_frame()
+    state = ThreadState(tid, int(frame.read_register("rip")), int(frame.read_register("rsp")))
+    current.switch()
+    return state
+
+
+def set_pc(tid: int, pc: int) -> None:
+    """Moves a thread to another instruction.  Inside quiet_session."""
+    current = gdb.selected_thread()
+    for thread in gdb.selected_inferior().threads():
+        if (thread.ptid[1] or gdb.selected_inferior().pid) == tid:
+            thread.switch()
+            gdb.newest_frame().select()
+            gdb.execute(f"set var $rip = {pc:#x}", to_string=True)
+            current.switch()
+            return
+    raise TmError(f"Thread {tid} has gone.")
+
+
+# ---- calls -------------------------------------------------------------------
+
+
+def call(address: int, *arguments: int) -> int:
+    """Calls a function of the process with integer arguments; inside quiet_session.
+
+    Returns its result as a signed 64-bit number.
+    """
+    types = ", ".join("unsigned long" for _ in arguments) or "void"
+    values = ", ".join(f"{argument & (1 << 64) - 1:#x}UL" for argument in arguments)
+    return int(gdb.parse_and_eval(f"((long (*)({types})) {address:#x})({values})"))
+
+
+_ERRNO = {1: "operation not permitted", 12: "out of memory", 17: "address in use"}
+
+
+def check(result: int, what: str) -> int:
+    """A result that is not a negative errno; else the clear line."""
+    if -4095 <= result < 0:
+        reason = _ERRNO.get(-result) or os.strerror(-result)
+        raise TmError(f"The process could not {what}: {reason}.")
+    return result
+
+
+def user_breakpoints() -> Dict[int, int]:
+    """Address -> number of the user's breakpoints that stand in the process."""
+    places: Dict[int, int] = {}
+    for breakpoint in gdb.breakpoints() or ():
+        if hasattr(breakpoint, "locations"):
+            try:
+                locations = breakpoint.locations or ()
+            except RuntimeError:
+                continue
+            for location in locations:
+                if location.address is not None:
+                    places[location.address] = breakpoint.number
+    if not places and not hasattr(gdb.Breakpoint, "locations"):
+        listing = gdb.execute("info breakpoints", to_string=True)
+        for number, address in re.findall(r"^(\d+)(?:\.\d+)?\s.*?(0x[0-9a-f]+)", listing, re.M):
+            places[int(address, 16)] = int(number)
+    return places

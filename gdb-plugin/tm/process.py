@@ -1,0 +1,341 @@
+"""Tracing of the selected process: what the commands and the Python API stand on.
+
+Each function works on gdb's selected inferior and raises TmError with one
+clear line.  `start` goes by the order of injection: look at everything, plan
+everything, only then touch the process; whatever fails is rolled back.
+"""
+
+import time
+from typing import Dict, List, NamedTuple, Optional
+
+import _tm
+
+from . import helper, inferior, launch, maps, model, patches, symbols
+from .errors import TmError
+
+MAX_FRAMES = _tm.layout["MAX_FRAMES"]
+
+
+class StartReport(NamedTuple):
+    """What `tm start` tells."""
+
+    limit: int
+    functions: int
+    modules: int
+    helper_address: int
+    milliseconds: int
+    warnings: List[str]
+
+    def __str__(self) -> str:
+        return (
+            f"Tracing {_count(self.limit, 'frame')}: {_count(self.functions, 'function')} in "
+            f"{_count(self.modules, 'module')} redirected, helper at {self.helper_address:#x} "
+            f"({self.milliseconds} ms)."
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class StopReport(NamedTuple):
+    """What `tm stop` tells."""
+
+    functions: int
+
+
+has_process = inferior.has_process
+
+_found: Dict[int, int] = {}  # pid -> address of the header seen last
+
+
+def _helper() -> Optional[helper.Helper]:
+    """The helper of the selected process or core, if there is one."""
+    pid = inferior.selected().pid
+    known = _found.get(pid)
+    if known is not None:
+        with inferior.fast_reader() as read:
+            try:
+                if int.from_bytes(read(known, 8), "little") == _tm.layout["MAGIC"]:
+                    return helper.Helper(known)
+            except inferior.gdb.MemoryError:
+                pass
+        del _found[pid]
+    found = helper.find()
+    if found is not None:
+        _found[pid] = found.address
+    return found
+
+
+def _tracing_helper() -> helper.Helper:
+    found = _helper()
+    if found is None or not found.is_tracing:
+        raise TmError("Not tracing: use `tm start` first.")
+    return found
+
+
+def forget_process(pid: int) -> None:
+    """The process has gone or became another program."""
+    _found.pop(pid, None)
+
+
+def is_tracing() -> bool:
+    """True when the selected process is traced, by whomever."""
+    if not has_process():
+        return False
+    found = _helper()
+    return found is not None and found.is_tracing
+
+
+# ---- start -------------------------------------------------------------------
+
+
+def start(limit: int) -> StartReport:
+    """Starts tracing with tracebacks of at most limit frames (1 to 1000)."""
+    begun = time.monotonic()
+    if not 1 <= limit <= MAX_FRAMES:
+        raise TmError(f"NFRAME must be from 1 to {MAX_FRAMES}, not {limit}.")
+    inferior.require_stopped()
+    inferior.require_architecture()
+    helper.Helper.image()
+    found = _helper()
+    if found is not None and found.is_tracing:
+        generation = _read_generation(found)
+        raise TmError(
+            f"Already tracing, with a limit of {_count(generation['limit'], 'frame')}: "
+            "\"tm stop\" comes first."
+        )
+    mappings = inferior.memory_map()
+    functions = patches.allocator_functions(list(maps.mapped_files(mappings)))
+    if not any(function.shape.shape != "SHAPE_LOADER" for function in functions):
+        raise TmError("No allocator function was found in the program or its libraries.")
+    caller = inferior.choose_caller()
+    with inferior.quiet_session():
+        caller.switch()
+        plan = _plan(functions, mappings, found)
+        started = _Start(found, functions)
+        try:
+            started.run(limit)
+        except BaseException:
+            started.roll_back()
+            raise
+    _found[inferior.selected().pid] = started.helper.address
+    symbols.add_helper(started.helper.header["image_start"])
+    redirected = [
+        patch
+        for patch in started.patches.redirected()
+        if patch["shape"] != _tm.layout["SHAPE_LOADER"]
+    ]
+    return StartReport(
+        limit,
+        len(redirected),
+        len({patch["module"] for patch in redirected}),
+        started.helper.header["image_start"],
+        round((time.monotonic() - begun) * 1000),
+        [f"Not redirected: {line}." for line in plan.refused],
+    )
+
+
+def _plan(functions, mappings, found: Optional[helper.Helper]) -> patches.Plan:
+    plan = patches.Plan(mappings, patches.PatchList(found) if found else None)
+    for function in functions:
+        plan.add(function)
+    plan.check_breakpoints()
+    if plan.refused and not plan.new and not plan.again:
+        raise TmError(f"No allocator function can be redirected ({plan.refused[0]}).")
+    return plan
+
+
+class _Start:
+    """The steps that change the process, and how each is undone."""
+
+    def __init__(self, found: Optional[helper.Helper], functions: List[patches.Function]):
+        self.helper = found
+        self.functions = functions
+        self.patches: Optional[patches.PatchList] = None
+        self.moved: List[patches.MovedThread] = []
+
+    def run(self, limit: int) -> None:
+        """From a process without helper, or with an idle one, to a traced one."""
+        fresh = self.helper is None
+        if fresh:
+            self.helper = helper.load()
+        # The helper's own mapping changed the map: the final plan is made on the new one.
+        mappings = inferior.memory_map()
+        functions = self.functions + (_canaries(self.helper) if fresh else [])
+        plan = _plan(functions, mappings, self.helper)
+        self.patches = patches.PatchList(self.helper)
+        patches.map_regions(self.helper, plan, self.patches)
+        indexes = patches.write_relays(self.helper, plan, self.patches)
+        if fresh:
+            own = range(len(self.patches.patches) - 2, len(self.patches.patches))
+            patches.activate(self.patches, list(own))
+            indexes = [index for index in indexes if index not in own]
+            self._register_unwind_tables()
+        step = self.helper.call("tm_control_canary", what="run the canary")
+        if step:
+            raise TmError(
+                f"A redirected call was not recorded as it should be (step {step} of the canary): "
+                "the program is left as it was."
+            )
+        self.moved = patches.move_threads(self.patches, indexes, mappings)
+        patches.activate(self.patches, indexes)
+        self.helper.call("tm_control_start", limit, what="start tracing")
+        self.helper.header = self.helper.read_header()
+        if not self.helper.is_tracing:
+            raise TmError("The helper did not start tracing.")
+
+    def _register_unwind_tables(self) -> None:
+        """Lets exceptions pass through the helper's frames (libgcc's __register_frame_info)."""
+        image = self.helper.image()
+        begin = self.helper.header["image_start"] + image["eh_frame"][0]
+        room = self.helper.symbol("tm_frame_object")
+        for file in maps.mapped_files(inferior.memory_map()):
+            for _, address, _ in helper.find_functions(file, ("__register_frame_info",))[:1]:
+                inferior.call(address, begin, room)
+                return
+
+    def roll_back(self) -> None:
+        """The process as it was: no jump, every program counter in its place."""
+        if self.helper is None or self.patches is None:
+            return
+        own = self.helper.header
+        try:
+            patches.restore(self.patches, keep=range(own["image_start"], own["image_end"]))
+        finally:
+            patches.undo_moves(self.moved)
+            self.helper.write_field("state", _tm.layout["STATE_IDLE"])
+
+
+def _canaries(loaded: helper.Helper) -> List[patches.Function]:
+    header = loaded.header
+    module = maps.MappedFile("", header["image_start"], header["image_end"])
+    return [
+        patches.Function(name, loaded.symbol(name), 0, module, patches.FUNCTIONS[like], 0)
+        for name, like in (("tm_canary_alloc", "malloc"), ("tm_canary_free", "free"))
+    ]
+
+
+def arm(limit: int) -> str:
+    """No process yet: the next `run` is traced from before the first constructor."""
+    if not 1 <= limit <= MAX_FRAMES:
+        raise TmError(f"NFRAME must be from 1 to {MAX_FRAMES}, not {limit}.")
+    helper.Helper.image()
+    return launch.arm(limit, start)
+
+
+# ---- stop, clear, peak -------------------------------------------------------
+
+
+def stop() -> StopReport:
+    """Restores every patched byte and forgets the traces."""
+    if not has_process() and launch.disarm():
+        return StopReport(0)
+    inferior.require_stopped()
+    found = _tracing_helper()
+    caller = inferior.choose_caller()
+    with inferior.quiet_session():
+        caller.switch()
+        listed = patches.PatchList(found)
+        count = len(listed.redirected())
+        start_, end = found.header["image_start"], found.header["image_end"]
+        patches.restore(listed, keep=range(start_, end))
+        found.call("tm_control_stop", what="stop tracing")
+    return StopReport(count)
+
+
+def clear() -> None:
+    """Forgets the traces, keeps tracing."""
+    _control("tm_control_clear", "clear the traces")
+
+
+def reset_peak() -> None:
+    """Sets the peak to the current traced size."""
+    _control("tm_control_reset_peak", "reset the peak")
+
+
+def _control(name: str, what: str) -> None:
+    inferior.require_stopped()
+    found = _tracing_helper()
+    caller = inferior.choose_caller()
+    with inferior.quiet_session():
+        caller.switch()
+        found.call(name, what=what)
+
+
+# ---- reading -----------------------------------------------------------------
+
+
+def _read_generation(found: helper.Helper) -> dict:
+    size = _tm.layout["sizeof"]["tm_generation"]
+    return _tm.decode("tm_generation", inferior.read(found.header["generation"], size))
+
+
+def status() -> dict:
+    """The keys of the JSON document of `tm status`, and start_time, helper_address, pid, armed."""
+    result = {
+        "tracing": False,
+        "traceback_limit": None,
+        "current": 0,
+        "peak": 0,
+        "blocks": 0,
+        "tracebacks": 0,
+        "helper_memory": 0,
+        "dropped": 0,
+        "untracked_frees": 0,
+        "redirected": [],
+        "start_time": None,
+        "helper_address": None,
+        "pid": None,
+        "armed": launch.armed_limit(),
+    }
+    if inferior.gdb.selected_inferior().pid == 0:
+        return result
+    result["pid"] = inferior.gdb.selected_inferior().pid
+    found = _helper()
+    if found is None:
+        return result
+    with inferior.fast_reader() as read:
+        counters = _tm.counters(read, found.address)
+    result["helper_address"] = found.header["image_start"]
+    result["helper_memory"] = counters["helper_memory"]
+    if not found.is_tracing:
+        return result
+    result.update(
+        {key: counters[key] for key in counters if key in result}, tracing=True,
+        traceback_limit=counters["limit"],
+    )
+    paths = {file.start: file.path for file in maps.mapped_files(inferior.memory_map())}
+    result["redirected"] = [
+        {
+            "module": paths.get(patch["module"]),
+            "function": patch["name"].split(b"\0", 1)[0].decode("utf-8", "replace"),
+            "address": f"{patch['function']:#x}",
+            "domain": patch["domain"],
+        }
+        for patch in patches.PatchList(found).redirected()
+        if patch["shape"] != _tm.layout["SHAPE_LOADER"]
+    ]
+    return result
+
+
+def take_snapshot() -> model.Snapshot:
+    """A snapshot of the traced process (or of the core of one)."""
+    found = _tracing_helper()
+    with inferior.fast_reader() as read:
+        image = _tm.snapshot(read, found.address)
+    snapshot = model.Snapshot.from_image(image, symbols.resolver(image))
+    pid = inferior.selected().pid
+    snapshot.origin = "core" if inferior.is_core() else f"live {pid}"
+    return snapshot
+
+
+def find_block(address: int) -> Optional[model.Block]:
+    """The traced block that holds address, with the traceback that allocated it."""
+    found = _tracing_helper()
+    with inferior.fast_reader() as read:
+        block = _tm.find_block(read, found.address, address)
+    if block is None:
+        return None
+    start_, size, domain, addresses, truncated = block
+    return symbols.block(start_, size, domain, addresses, truncated, found.header)
