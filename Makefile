@@ -23,7 +23,7 @@ Q        := $(if $(V),,@)
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL := C.UTF-8
 
-.PHONY: all deps deps-build deps-test deps-lint demo test build-tests soak lint format install \
+.PHONY: all deps deps-build deps-test deps-lint demo test build-tests examples soak lint format install \
 	uninstall help clean FORCE
 
 help: ## print this list
@@ -134,7 +134,21 @@ $B/tests/%: tests/%.c $$(call links,tests/$$*.c) $(TEST_HEADERS) $B/flags
 	@echo '  CC    $@'
 	$(Q)$(CC) $(TEST_FLAGS) -o $@ $(filter %.c %.S,$^) $(TEST_LIBS)
 
-build-tests: all $(TEST_PROGRAMS)
+build-tests: all examples $(TEST_PROGRAMS)
+
+EXAMPLE_FLAGS := -O2 -g -Wall -Wextra -pthread
+examples: $(patsubst examples/%,$B/examples/%,$(basename $(wildcard examples/*.c examples/*.cc)))
+examples: ## compile the programs in examples/
+
+$B/examples/%: examples/%.c
+	@mkdir -p $(@D)
+	@echo '  CC    $@'
+	$(Q)gcc $(EXAMPLE_FLAGS) -o $@ $<
+
+$B/examples/%: examples/%.cc
+	@mkdir -p $(@D)
+	@echo '  CC    $@'
+	$(Q)g++ $(EXAMPLE_FLAGS) -o $@ $<
 
 test: deps-test ## run every test; the last line counts them (TESTS='name …' picks some)
 	+@$(MAKE) --no-print-directory build-tests

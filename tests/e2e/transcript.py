@@ -1,0 +1,60 @@
+"""Plays a session file at a real prompt and writes down what a person would see.
+
+    tests/e2e/transcript.py examples/leak.gdb >examples/leak.txt
+
+What differs from machine to machine is replaced by fixed text, nothing else:
+    addresses of six hex digits and more     0xADDRESS, keeping what follows
+    the folder that holds the sources        /src/tm
+    `(38 ms)`                                (N ms)
+    process and thread numbers               N
+    dates and times of day                   TIME
+    addresses within libraries' files and lines of libc's start-up stay as they are
+Lines that gdb prints about its own work (reading symbols, libthread_db, missing
+source files of libraries) are left out, as are the session's `set` commands.
+
+May use gdbsession.  Must never round or drop a number of tm's own.
+"""
+import pathlib
+import re
+import sys
+
+from gdbsession import ROOT, Session
+
+REPLACEMENTS = [
+    (re.compile(re.escape(str(ROOT)) + r"(?=[/\s]|$)"), "/src/tm"),
+    (re.compile(r"\b0x[0-9a-f]{6,}\b"), "0xADDRESS"),
+    (re.compile(r"\(\d+ ms\)"), "(N ms)"),
+    (re.compile(r"\bLWP \d+|\bprocess \d+|\bpid \d+"), lambda found: found[0].split()[0] + " N"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?"), "TIME"),
+    (re.compile(r"\b\d\d:\d\d:\d\d\b"), "TIME"),
+]
+NOISE = re.compile(r"\[Thread debugging using|Using host libthread_db|Reading symbols from|"
+                   r"Downloading|\[(New )?Thread 0x|\[Switching to Thread|"
+                   r"\d+\tin \.|\d+\t\./|.*: No such file or directory\.$")
+
+
+def normalise(text):
+    for pattern, replacement in REPLACEMENTS:
+        text = pattern.sub(replacement, text)
+    return "\n".join(line.rstrip() for line in text.split("\n") if not NOISE.match(line))
+
+
+def commands(session_file):
+    return [line for line in pathlib.Path(session_file).read_text().splitlines()
+            if line.strip() and not line.startswith("#")]
+
+
+def play(session_file, program):
+    """The transcript of a session file as one text."""
+    shown = []
+    with Session(program, plugin=False) as gdb:
+        for line in commands(session_file):
+            text = normalise(gdb.run(line)).strip("\n")
+            if not line.startswith("set "):
+                shown.append(f"(gdb) {line}\n" + (text + "\n" if text else ""))
+    return "".join(shown)
+
+
+if __name__ == "__main__":
+    path = pathlib.Path(sys.argv[1])
+    sys.stdout.write(play(path, ROOT / "build" / "examples" / path.stem))
