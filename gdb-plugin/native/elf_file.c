@@ -19,7 +19,7 @@
 #define MAX_STRING 4096u
 #define MAX_NOTES (1u << 20)
 
-struct tm_error *tm_elf_open(const char *path, struct tm_elf *ret)
+static struct tm_error *open_elf(const char *path, Elf_Cmd command, struct tm_elf *ret)
 {
 	struct stat status;
 
@@ -35,13 +35,23 @@ struct tm_error *tm_elf_open(const char *path, struct tm_elf *ret)
 		return tm_error_new(TM_ERROR_INPUT, "%s is not a regular file", path);
 	}
 	ret->file_size = (uint64_t)status.st_size;
-	/* Not by mmap: a file that shrinks under us must not raise SIGBUS. */
-	ret->elf = elf_begin(ret->fd, ELF_C_READ, NULL);
+	ret->elf = elf_begin(ret->fd, command, NULL);
 	if (!ret->elf || elf_kind(ret->elf) != ELF_K_ELF) {
 		tm_elf_close(ret);
 		return tm_error_new(TM_ERROR_INPUT, "%s is not an ELF file", path);
 	}
 	return NULL;
+}
+
+struct tm_error *tm_elf_open(const char *path, struct tm_elf *ret)
+{
+	/* Not by mmap: a file that shrinks under us must not raise SIGBUS. */
+	return open_elf(path, ELF_C_READ, ret);
+}
+
+struct tm_error *tm_elf_open_mapped(const char *path, struct tm_elf *ret)
+{
+	return open_elf(path, ELF_C_READ_MMAP, ret);
 }
 
 void tm_elf_close(struct tm_elf *file)

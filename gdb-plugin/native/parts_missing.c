@@ -14,7 +14,6 @@
 	}
 
 MISSING_PART(layout)
-MISSING_PART(symbolize)
 MISSING_PART(image)
 MISSING_PART(analysis)
 MISSING_PART(dump)

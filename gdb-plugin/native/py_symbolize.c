@@ -1,0 +1,240 @@
+/*
+ * _tm.Symbolizer: symbolize.h for Python.
+ *
+ * May use: the limited Python API, symbolize.h.  Must not use: gdb; must hold
+ * no logic of its own.
+ */
+#include "parts.h"
+
+#include "symbolize.h"
+
+#define ADDRESSES_BETWEEN_SIGNALS 64
+
+struct symbolizer_object {
+	PyObject_HEAD
+	struct tm_symbolizer *symbolizer;
+};
+
+static struct tm_symbolizer *of(PyObject *self)
+{
+	return ((struct symbolizer_object *)self)->symbolizer;
+}
+
+/* A list with the file-system bytes of each path of a sequence. */
+static PyObject *encoded_paths(PyObject *paths)
+{
+	PyObject *list = PySequence_List(paths);
+	Py_ssize_t count = list ? PyList_Size(list) : 0;
+
+	for (Py_ssize_t i = 0; i < count; i++) {
+		PyObject *bytes;
+
+		if (!PyUnicode_FSConverter(PyList_GetItem(list, i), &bytes) ||
+		    PyList_SetItem(list, i, bytes) < 0) {
+			Py_DecRef(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static struct tm_error *make(PyObject *paths, struct tm_symbolizer **ret)
+{
+	Py_ssize_t count = PyList_Size(paths);
+	const char **texts = PyMem_Calloc((size_t)count + 1, sizeof(*texts));
+	struct tm_error *error;
+
+	if (!texts)
+		return tm_error_no_memory();
+	for (Py_ssize_t i = 0; i < count; i++)
+		texts[i] = PyBytes_AsString(PyList_GetItem(paths, i));
+	error = tm_symbolizer_new(texts, (size_t)count, ret);
+	PyMem_Free(texts);
+	return error;
+}
+
+static PyObject *symbolizer_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+	static char *names[] = {"debug_directories", NULL};
+	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+	PyObject *directories = NULL, *paths, *self;
+	struct tm_symbolizer *symbolizer = NULL;
+	struct tm_error *error;
+
+	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:Symbolizer", names,
+					 &directories))
+		return NULL;
+	paths = directories ? encoded_paths(directories)
+			    : Py_BuildValue("[y]", "/usr/lib/debug");
+	if (!paths)
+		return NULL;
+	error = make(paths, &symbolizer);
+	Py_DecRef(paths);
+	if (error)
+		return tm_raise(error);
+	self = allocate(type, 0);
+	if (!self) {
+		tm_symbolizer_free(symbolizer);
+		return NULL;
+	}
+	((struct symbolizer_object *)self)->symbolizer = symbolizer;
+	return self;
+}
+
+static void symbolizer_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	tm_symbolizer_free(of(self));
+	release(self);
+	Py_DecRef((PyObject *)type);
+}
+
+static PyObject *add_module(PyObject *self, PyObject *arguments, PyObject *keywords)
+{
+	static char *names[] = {"path", "start", "end", "bias", "build_id", "file", NULL};
+	unsigned long long start, end, bias;
+	PyObject *path, *file_given = Py_None, *file = NULL;
+	const char *build_id = "";
+	Py_ssize_t build_id_size = 0;
+	struct tm_module_description module;
+	struct tm_error *error;
+
+	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O&KKK|y#O:add_module", names,
+					 PyUnicode_FSConverter, &path, &start, &end, &bias,
+					 &build_id, &build_id_size, &file_given))
+		return NULL;
+	if (file_given != Py_None && !PyUnicode_FSConverter(file_given, &file)) {
+		Py_DecRef(path);
+		return NULL;
+	}
+	module = (struct tm_module_description){
+		.path = PyBytes_AsString(path),
+		.file = file ? PyBytes_AsString(file) : NULL,
+		.start = start,
+		.end = end,
+		.bias = bias,
+		.build_id = (const uint8_t *)build_id,
+		.build_id_size = (size_t)build_id_size,
+	};
+	error = tm_symbolizer_add_module(of(self), &module);
+	Py_XDECREF(file);
+	Py_DecRef(path);
+	if (error)
+		return tm_raise(error);
+	Py_RETURN_NONE;
+}
+
+/* Strings out of files have no encoding: undecodable bytes come through as file names do. */
+static PyObject *text_or_none(const char *text)
+{
+	if (!text)
+		Py_RETURN_NONE;
+	return PyUnicode_DecodeFSDefault(text);
+}
+
+static PyObject *frame_tuple(const struct tm_frame_name *frame)
+{
+	return Py_BuildValue("(NkNNKN)", text_or_none(frame->file), (unsigned long)frame->line,
+			     text_or_none(frame->function), text_or_none(frame->module),
+			     (unsigned long long)frame->offset, PyBool_FromLong(frame->inlined));
+}
+
+static PyObject *frame_list(const struct tm_frame_name *frames, size_t count)
+{
+	PyObject *list = PyList_New((Py_ssize_t)count);
+
+	for (size_t i = 0; list && i < count; i++) {
+		PyObject *frame = frame_tuple(&frames[i]);
+
+		if (!frame || PyList_SetItem(list, (Py_ssize_t)i, frame) < 0) {
+			Py_DecRef(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static PyObject *resolve_one(PyObject *self, PyObject *item)
+{
+	const struct tm_frame_name *frames;
+	unsigned long long address = PyLong_AsUnsignedLongLong(item);
+	struct tm_error *error;
+	size_t count;
+
+	if (PyErr_Occurred())
+		return NULL;
+	error = tm_symbolizer_resolve(of(self), address, &frames, &count);
+	return error ? tm_raise(error) : frame_list(frames, count);
+}
+
+static PyObject *resolve(PyObject *self, PyObject *given)
+{
+	PyObject *list = PySequence_List(given);
+	Py_ssize_t count = list ? PyList_Size(list) : 0;
+
+	for (Py_ssize_t i = 0; i < count; i++) {
+		PyObject *frames;
+
+		/* Loading a big file takes its time: Ctrl-C must work. */
+		frames = i % ADDRESSES_BETWEEN_SIGNALS || PyErr_CheckSignals() == 0
+				 ? resolve_one(self, PyList_GetItem(list, i))
+				 : NULL;
+		if (!frames || PyList_SetItem(list, i, frames) < 0) {
+			Py_DecRef(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static PyObject *clear(PyObject *self, PyObject *arguments)
+{
+	(void)arguments;
+	tm_symbolizer_clear(of(self));
+	Py_RETURN_NONE;
+}
+
+/* Method tables hold one type of function; Python calls each by its flags. */
+#define METHOD(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyMethodDef methods[] = {
+	{"add_module", METHOD(add_module), METH_VARARGS | METH_KEYWORDS,
+	 "add_module(path, start, end, bias, build_id=b'', file=None)\n\n"
+	 "Tells what is mapped at start … end; replaces what was there.  `file` is where to\n"
+	 "open it when that is not at `path`."},
+	{"resolve", resolve, METH_O,
+	 "resolve(addresses) -> list of lists of (file or None, line or 0, function or None,\n"
+	 "module or None, offset, inlined), innermost first.  The offset is from the start of\n"
+	 "the function, or from that of the module's file where no function is known."},
+	{"clear", clear, METH_NOARGS, "clear()\n\nForgets all modules and closes all files."},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot slots[] = {
+	{Py_tp_doc, "Symbolizer(debug_directories=['/usr/lib/debug']): names for addresses."},
+	{Py_tp_new, symbolizer_new},
+	{Py_tp_dealloc, symbolizer_dealloc},
+	{Py_tp_methods, methods},
+	{0, NULL},
+};
+
+static PyType_Spec specification = {
+	.name = "_tm.Symbolizer",
+	.basicsize = sizeof(struct symbolizer_object),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = slots,
+};
+
+int tm_add_symbolize(PyObject *module)
+{
+	PyObject *type = PyType_FromSpec(&specification);
+	int result;
+
+	if (!type)
+		return -1;
+	result = PyObject_SetAttrString(module, "Symbolizer", type);
+	Py_DecRef(type);
+	return result;
+}

@@ -1,0 +1,146 @@
+/*
+ * Functions by address from symbol tables: see symbolize_parts.h.
+ *
+ * May use: libelf.  Must not use: Python, gdb; must not trust any field of a
+ * file.
+ */
+#include "symbolize_parts.h"
+
+#include <gelf.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool add_symbol(struct tm_object *object, size_t *capacity, struct tm_symbol symbol)
+{
+	if (object->symbol_count == *capacity) {
+		size_t bigger = *capacity ? *capacity * 2 : 256;
+		struct tm_symbol *symbols = realloc(object->symbols, bigger * sizeof(*symbols));
+
+		if (!symbols)
+			return false;
+		object->symbols = symbols;
+		*capacity = bigger;
+	}
+	object->symbols[object->symbol_count++] = symbol;
+	return true;
+}
+
+static bool is_sized_function(const GElf_Sym *symbol)
+{
+	unsigned int type = GELF_ST_TYPE(symbol->st_info);
+
+	return (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE) &&
+	       symbol->st_size && symbol->st_shndx != SHN_UNDEF && symbol->st_shndx != SHN_ABS &&
+	       symbol->st_shndx != SHN_COMMON;
+}
+
+/* Adds the tables of one type; bias is subtracted.  False when memory runs out. */
+static bool read_tables(struct tm_object *object, size_t *capacity, const struct tm_elf *file,
+			uint32_t type, uint64_t bias)
+{
+	Elf_Scn *section = NULL;
+
+	while (file->elf && (section = elf_nextscn(file->elf, section))) {
+		Elf_Data *symbols, *strings;
+		Elf_Scn *string_section;
+		GElf_Shdr header;
+		GElf_Sym symbol;
+
+		if (!gelf_getshdr(section, &header) || header.sh_type != type)
+			continue;
+		symbols = elf_getdata(section, NULL);
+		string_section = elf_getscn(file->elf, header.sh_link);
+		strings = string_section ? elf_getdata(string_section, NULL) : NULL;
+		if (!symbols || !symbols->d_buf || !strings || !strings->d_buf)
+			continue;
+		for (int i = 1; gelf_getsym(symbols, i, &symbol); i++) {
+			const char *name = (const char *)strings->d_buf + symbol.st_name;
+
+			if (!is_sized_function(&symbol) || symbol.st_name >= strings->d_size ||
+			    !*name ||
+			    !memchr(name, 0, strings->d_size - symbol.st_name))
+				continue;
+			if (!add_symbol(object, capacity,
+					(struct tm_symbol){
+						.vaddr = symbol.st_value - bias,
+						.size = symbol.st_size,
+						.name = name,
+						.local = GELF_ST_BIND(symbol.st_info) == STB_LOCAL,
+					}))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Of several names of one function: global, few leading underscores, short. */
+static bool is_better(const struct tm_symbol *a, const struct tm_symbol *b)
+{
+	size_t a_underscores = strspn(a->name, "_"), b_underscores = strspn(b->name, "_");
+	size_t a_length = strlen(a->name), b_length = strlen(b->name);
+
+	if (a->local != b->local)
+		return b->local;
+	if (a_underscores != b_underscores)
+		return a_underscores < b_underscores;
+	if (a_length != b_length)
+		return a_length < b_length;
+	return strcmp(a->name, b->name) < 0;
+}
+
+static int compare_symbols(const void *left, const void *right)
+{
+	const struct tm_symbol *a = left, *b = right;
+
+	if (a->vaddr != b->vaddr)
+		return a->vaddr < b->vaddr ? -1 : 1;
+	if (a->size != b->size)
+		return a->size < b->size ? -1 : 1;
+	return is_better(a, b) ? -1 : is_better(b, a);
+}
+
+static void read_symbols(struct tm_object *object)
+{
+	size_t capacity = 0;
+	bool complete;
+
+	/* A file that was not stripped has all; else its debug file has. */
+	complete = read_tables(object, &capacity, &object->main, SHT_SYMTAB, 0);
+	if (complete && !object->symbol_count)
+		complete = read_tables(object, &capacity, &object->debug, SHT_SYMTAB,
+				       object->debug_bias);
+	if (complete)
+		complete = read_tables(object, &capacity, &object->main, SHT_DYNSYM, 0);
+	if (object->symbol_count)
+		qsort(object->symbols, object->symbol_count, sizeof(*object->symbols),
+		      compare_symbols);
+	for (size_t i = 0; complete && i < object->symbol_count && i < TM_NO_INDEX; i++) {
+		const struct tm_symbol *symbol = &object->symbols[i];
+
+		if (i && symbol[-1].vaddr == symbol->vaddr && symbol[-1].size == symbol->size)
+			continue;
+		complete = tm_ranges_add(&object->symbol_ranges, symbol->vaddr,
+					 symbol->vaddr + symbol->size, (uint32_t)i);
+	}
+	tm_ranges_sort(&object->symbol_ranges);
+}
+
+const struct tm_symbol *tm_object_symbol(struct tm_object *object, uint64_t vaddr)
+{
+	uint32_t index;
+
+	if (!object->symbols_read)
+		read_symbols(object);
+	object->symbols_read = true;
+	index = tm_ranges_find(&object->symbol_ranges, vaddr);
+	return index == TM_NO_INDEX ? NULL : &object->symbols[index];
+}
+
+void tm_object_symbols_deinit(struct tm_object *object)
+{
+	free(object->symbols);
+	tm_ranges_deinit(&object->symbol_ranges);
+	object->symbols = NULL;
+	object->symbol_count = 0;
+	object->symbols_read = false;
+}

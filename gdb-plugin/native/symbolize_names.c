@@ -1,0 +1,213 @@
+/*
+ * Strings of the symbolizer, each kept once: see symbolize_parts.h.
+ *
+ * May use: the C++ run-time library's demangler.  Must not use: Python, gdb.
+ */
+#include "symbolize_parts.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* From the C++ run-time library, whose header is for C++ alone. */
+extern char *__cxa_demangle(const char *mangled, char *output, size_t *length, int *status);
+
+#define MAX_PATH_PARTS 256u
+#define MAX_LINKAGE_NAME 65536u
+
+static uint64_t hash_text(const char *text)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	while (*text)
+		hash = (hash ^ (uint8_t)*text++) * UINT64_C(0x100000001b3);
+	return hash ^ (hash >> 32);
+}
+
+static bool grow(struct tm_strings *strings)
+{
+	size_t slots = strings->slots ? (strings->mask + 1) * 2 : 1024;
+	char **bigger = calloc(slots, sizeof(*bigger));
+
+	if (!bigger)
+		return false;
+	for (size_t i = 0; strings->slots && i <= strings->mask; i++) {
+		size_t slot;
+
+		if (!strings->slots[i])
+			continue;
+		slot = hash_text(strings->slots[i]) & (slots - 1);
+		while (bigger[slot])
+			slot = (slot + 1) & (slots - 1);
+		bigger[slot] = strings->slots[i];
+	}
+	free(strings->slots);
+	strings->slots = bigger;
+	strings->mask = slots - 1;
+	return true;
+}
+
+void tm_strings_deinit(struct tm_strings *strings)
+{
+	for (size_t i = 0; strings->slots && i <= strings->mask; i++)
+		free(strings->slots[i]);
+	free(strings->slots);
+	*strings = (struct tm_strings){0};
+}
+
+const char *tm_strings_keep(struct tm_strings *strings, const char *text)
+{
+	size_t slot;
+
+	if ((!strings->slots || strings->count * 2 > strings->mask) && !grow(strings))
+		return NULL;
+	slot = hash_text(text) & strings->mask;
+	while (strings->slots[slot] && strcmp(strings->slots[slot], text) != 0)
+		slot = (slot + 1) & strings->mask;
+	if (!strings->slots[slot]) {
+		strings->slots[slot] = strdup(text);
+		if (!strings->slots[slot])
+			return NULL;
+		strings->count++;
+	}
+	return strings->slots[slot];
+}
+
+/* ---- function names --------------------------------------------------- */
+
+static bool ends_with(const char *text, size_t length, const char *end)
+{
+	size_t size = strlen(end);
+
+	return length >= size && !memcmp(text + length - size, end, size);
+}
+
+/* Length of a demangled name up to its parameters, e.g. of "f(int) const" that of "f". */
+static size_t cut_parameters(const char *text)
+{
+	static const char *const qualifiers[] = {" const", " volatile", " &", " &&"};
+	size_t length = strlen(text), at, depth = 0;
+
+	/* Copies that the compiler made: "f(int) [clone .cold]". */
+	while (length && text[length - 1] == ']') {
+		const char *clone = strstr(text, " [clone ");
+
+		if (!clone || clone >= text + length)
+			break;
+		length = (size_t)(clone - text);
+	}
+	for (size_t i = 0; i < sizeof(qualifiers) / sizeof(*qualifiers); i++)
+		if (ends_with(text, length, qualifiers[i])) {
+			length -= strlen(qualifiers[i]);
+			i = (size_t)-1;
+		}
+	if (!length || text[length - 1] != ')')
+		return length;
+	for (at = length; at > 0; at--) {
+		if (text[at - 1] == ')')
+			depth++;
+		else if (text[at - 1] == '(' && --depth == 0)
+			return at - 1;
+	}
+	return length;
+}
+
+static bool is_operator_at(const char *text, size_t at)
+{
+	return !strncmp(text + at, "operator", 8) &&
+	       (at == 0 || !(isalnum((unsigned char)text[at - 1]) || text[at - 1] == '_')) &&
+	       !(isalnum((unsigned char)text[at + 8]) || text[at + 8] == '_');
+}
+
+/*
+ * Where the name starts: behind a return type, which only instances of
+ * templates show, as in "void f<int>".
+ */
+static size_t skip_return_type(const char *text, size_t length)
+{
+	size_t start = 0;
+	int depth = 0;
+
+	for (size_t at = 0; at < length; at++) {
+		char c = text[at];
+
+		if (depth == 0 && is_operator_at(text, at))
+			break;
+		if (strchr("<({[", c))
+			depth++;
+		else if (strchr(">)}]", c) && !(c == '>' && at && text[at - 1] == '-'))
+			depth--;
+		else if (c == ' ' && depth == 0)
+			start = at + 1;
+	}
+	return start;
+}
+
+const char *tm_strings_keep_function(struct tm_strings *strings, const char *linkage_name)
+{
+	const char *kept;
+	size_t start, length;
+	char *name;
+	int status;
+
+	if (strncmp(linkage_name, "_Z", 2) != 0 ||
+	    strnlen(linkage_name, MAX_LINKAGE_NAME) == MAX_LINKAGE_NAME)
+		return tm_strings_keep(strings, linkage_name);
+	name = __cxa_demangle(linkage_name, NULL, NULL, &status);
+	if (!name)
+		return tm_strings_keep(strings, linkage_name);
+	length = cut_parameters(name);
+	start = skip_return_type(name, length);
+	name[length] = 0;
+	kept = tm_strings_keep(strings, name[start] ? name + start : linkage_name);
+	free(name);
+	return kept;
+}
+
+/* ---- paths ------------------------------------------------------------ */
+
+const char *tm_strings_keep_path(struct tm_strings *strings, const char *path)
+{
+	size_t starts[MAX_PATH_PARTS], parts = 0, length = 0;
+	char *copy = malloc(strlen(path) + 2);
+	const char *at = path, *kept;
+	bool absolute = *path == '/';
+
+	if (!copy)
+		return NULL;
+	if (absolute)
+		copy[length++] = '/';
+	while (*at) {
+		size_t size = strcspn(at, "/");
+		bool up = size == 2 && at[0] == '.' && at[1] == '.';
+		bool here = size == 1 && at[0] == '.';
+
+		/* A leading "." stays: the directory it stands for is not known. */
+		if (size == 0 || (here && (absolute || parts))) {
+			at += size + (at[size] == '/');
+			continue;
+		}
+		if (up && parts && strncmp(copy + starts[parts - 1], "../", 3) != 0 &&
+		    strncmp(copy + starts[parts - 1], "./", 2) != 0) {
+			length = starts[--parts];
+		} else if (!up || parts || !absolute) {
+			if (parts == MAX_PATH_PARTS)
+				break;
+			starts[parts++] = length;
+			memcpy(copy + length, at, size);
+			length += size;
+			copy[length++] = '/';
+		}
+		at += size + (at[size] == '/');
+	}
+	if (*at) {
+		free(copy);
+		return tm_strings_keep(strings, path);
+	}
+	if (length > 1 && copy[length - 1] == '/')
+		length--;
+	copy[length] = 0;
+	kept = tm_strings_keep(strings, copy);
+	free(copy);
+	return kept;
+}
