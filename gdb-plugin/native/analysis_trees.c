@@ -77,7 +77,7 @@ static struct tm_error *copy_image_rows(const struct tm_image_view *image, const
 			.node = empty ? nothing : lasts[row->traceback],
 			.domain = row->domain,
 		};
-		made->rows[i].total = row->truncated ? -1 : depths[made->rows[i].node];
+		made->rows[i].total = row->truncated ? -1 : (int64_t)depths[made->rows[i].node];
 	}
 	made->row_count = count;
 	free(depths);

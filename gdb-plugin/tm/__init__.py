@@ -1,0 +1,108 @@
+"""tracemalloc for native programs, inside GDB.
+
+The names are those of CPython's tracemalloc module, so that a script written
+for it runs after `import tm as tracemalloc`.  Only what touches a process
+imports gdb, and only when it is called.
+"""
+
+from tm.errors import TmError
+from tm.model import (Block, BaseFilter, DomainFilter, Filter, Frame, Snapshot, Statistic,
+                      StatisticDiff, Trace, Traceback)
+
+__all__ = ["BaseFilter", "Block", "DomainFilter", "Filter", "Frame", "Snapshot", "Statistic",
+           "StatisticDiff", "TmError", "Trace", "Traceback", "clear_traces",
+           "get_object_traceback", "get_traceback_limit", "get_traced_memory",
+           "get_tracemalloc_memory", "is_tracing", "reset_peak", "start", "stop",
+           "take_snapshot"]
+
+
+def _process():
+    from tm import process
+    return process
+
+
+def _max_nframe():
+    import _tm
+    return _tm.layout["MAX_FRAMES"]
+
+
+def start(nframe=1):
+    """Start tracing allocations of the process, with tracebacks of at most nframe frames.
+
+    Does nothing when it is traced already.
+    """
+    if not isinstance(nframe, int):
+        raise TypeError("%r object cannot be interpreted as an integer" % type(nframe).__name__)
+    if not 1 <= nframe <= _max_nframe():
+        raise ValueError("the number of frames must be in range [1; %d]" % _max_nframe())
+    process = _process()
+    if not process.is_tracing():
+        process.start(nframe)
+
+
+def stop():
+    """Stop tracing, and forget the traces."""
+    process = _process()
+    if process.is_tracing():
+        process.stop()
+
+
+def is_tracing():
+    """Whether allocations of the process are traced."""
+    return _process().is_tracing()
+
+
+def clear_traces():
+    """Forget the traces, and go on tracing."""
+    process = _process()
+    if process.is_tracing():
+        process.clear()
+
+
+def reset_peak():
+    """Set the peak to the current traced size."""
+    process = _process()
+    if process.is_tracing():
+        process.reset_peak()
+
+
+def get_traceback_limit():
+    """How many frames a traceback holds at most."""
+    process = _process()
+    return process.status()["traceback_limit"] if process.is_tracing() else 1
+
+
+def get_traced_memory():
+    """(current, peak): bytes in traced blocks."""
+    process = _process()
+    if not process.is_tracing():
+        return (0, 0)
+    status = process.status()
+    return (status["current"], status["peak"])
+
+
+def get_tracemalloc_memory():
+    """Bytes that the helper itself uses in the process."""
+    process = _process()
+    return process.status()["helper_memory"] if process.is_tracing() else 0
+
+
+def get_object_traceback(obj):
+    """Where the block that holds an address (an int or a gdb.Value) was allocated.
+
+    None when it is not traced.
+    """
+    process = _process()
+    if not process.is_tracing():
+        return None
+    block = process.find_block(int(obj))
+    return block.traceback if block else None
+
+
+def take_snapshot():
+    """A Snapshot of the traces."""
+    process = _process()
+    if not process.is_tracing():
+        raise RuntimeError("the tracemalloc module must be tracing memory "
+                           "allocations to take a snapshot")
+    return process.take_snapshot()

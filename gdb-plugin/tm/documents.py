@@ -1,0 +1,101 @@
+"""The JSON documents of the reports, as dicts.
+
+Sizes are bytes, addresses hex strings, None where something is unknown.
+May use the model.  Must not import gdb.
+"""
+
+
+def _address(address):
+    return None if address is None else "%#x" % address
+
+
+def frame_document(frame):
+    """One frame."""
+    return {"filename": frame.filename, "lineno": frame.lineno, "function": frame.function,
+            "module": frame.module, "address": _address(frame.address),
+            "inlined": frame.inlined}
+
+
+def frames_document(traceback):
+    """The frames of a traceback, oldest first."""
+    return [frame_document(frame) for frame in traceback]
+
+
+def _group_document(statistic, key_type, number, difference):
+    frame = statistic.traceback[-1]
+    located = key_type in ("lineno", "traceback")
+    named = key_type not in ("size", "domain")
+    document = {
+        "filename": frame.filename if located or (key_type == "filename" and frame.has_line)
+        else None,
+        "lineno": frame.lineno if located else None,
+        "function": frame.function if named else None,
+        "module": frame.module if named else None,
+        "size": statistic.size,
+        "count": statistic.count,
+    }
+    if difference:
+        document["size_diff"] = statistic.size_diff
+        document["count_diff"] = statistic.count_diff
+    if key_type == "traceback":
+        document["traceback"] = frames_document(statistic.traceback)
+    elif key_type == "size":
+        document["block_size"] = number
+    elif key_type == "domain":
+        document["domain"] = number
+    return document
+
+
+def _statistics(groups, limit, difference):
+    shown = groups[:] if limit is None else groups[:limit]
+    return [_group_document(statistic, groups.key_type, number, difference)
+            for statistic, number in zip(shown, groups.numbers(len(shown)))]
+
+
+def _report(command, snapshot, groups, limit, cumulative, difference):
+    statistics = _statistics(groups, limit, difference)
+    others, size, count = groups.rest(len(statistics))
+    return {"command": command, "key_type": groups.key_type, "cumulative": bool(cumulative),
+            "snapshot": snapshot.name, "statistics": statistics,
+            "other": {"groups": others, "size": size, "count": count},
+            "total_size": snapshot.size, "total_count": snapshot.blocks}
+
+
+def top_document(snapshot, key_type, limit, cumulative=False, by="size"):
+    """What `tm top -json` prints."""
+    return _report("top", snapshot, snapshot.groups(key_type, cumulative, by), limit,
+                   cumulative, False)
+
+
+def diff_document(old, new, key_type, limit, cumulative=False):
+    """What `tm diff -json` prints."""
+    document = _report("diff", new, new.differences(old, key_type, cumulative), limit,
+                       cumulative, True)
+    document["old"] = old.name
+    return document
+
+
+def traceback_document(address, block):
+    """What `tm traceback -json` prints; block is None when the address is not traced."""
+    return {"command": "traceback", "address": _address(address),
+            "block": _address(block.address) if block else None,
+            "size": block.size if block else None,
+            "domain": block.domain if block else None,
+            "frames": frames_document(block.traceback) if block else [],
+            "total_nframe": block.traceback.total_nframe if block else None}
+
+
+def snapshot_document(snapshot):
+    """What `tm snapshot -json` prints."""
+    return {"command": "snapshot", "name": snapshot.name, "blocks": snapshot.blocks,
+            "size": snapshot.size, "tracebacks": snapshot.tracebacks,
+            "traceback_limit": snapshot.traceback_limit}
+
+
+def traces_document(snapshot, limit=None):
+    """What `tm traces -json` prints; equal blocks are one entry."""
+    rows = sorted(snapshot.rows(), key=lambda row: (row[0].size, row[1]), reverse=True)
+    return {"command": "traces",
+            "traces": [{"domain": trace.domain, "size": trace.size, "count": count,
+                        "address": None, "frames": frames_document(trace.traceback)}
+                       for trace, count in (rows if limit is None else rows[:limit])]}
