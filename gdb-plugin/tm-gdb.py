@@ -39,8 +39,9 @@ def find_build(here):
     else:
         refuse("%s is missing: run \"make\" in %s." % (EXTENSION, os.path.dirname(here)))
     if not os.path.exists(os.path.join(folder, HELPER)):
-        refuse("%s is missing in %s: run \"make\" in %s."
-               % (HELPER, folder, os.path.dirname(here)))
+        # Snapshots can be looked at without it, so this is no refusal.
+        gdb.write("warning: %s is missing in %s, \"tm start\" needs it: run \"make\" in %s.\n"
+                  % (HELPER, folder, os.path.dirname(here)), gdb.STDERR)
     return folder
 
 
@@ -60,7 +61,7 @@ def forget_previous():
     gdb stays, so that they go on being equal to what they are compared with.
     """
     names = [name for name in sys.modules if name == "tm" or name.startswith("tm.")]
-    for name in ("tm.commands", "tm.process"):
+    for name in ("tm.commands", "tm.process", "tm.launch"):
         unregister = getattr(sys.modules.get(name), "unregister", None)
         if unregister:
             unregister()

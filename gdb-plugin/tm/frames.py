@@ -1,162 +1,205 @@
-"""Frame and Traceback: what tracemalloc's classes are, for native code.
+"""Addresses to frames: the bridge between the extension's symbolizer and what
+the debugger is told about files.
 
-May use the standard library.  Must not import gdb or _tm.
+May use: gdb (parameters, symbol files), _tm, tm.inferior to read, tm.model.
+Must never change the inferior.
 """
 
-import linecache
-import os.path
-from collections.abc import Sequence
-from functools import total_ordering
+import os
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
-UNKNOWN = "<unknown>"
+import gdb
+
+import _tm
+from tm import inferior
+from tm.errors import TmError
+from tm.model import Block, Frame, Traceback
+
+MAX_MODULES = 65536  # more than any process has: a larger count is damage
+MAX_NAMES = 64 << 20
+
+Address = Tuple[int, bool]  # an address and whether it is exact (not a return address)
 
 
-@total_ordering
-class Frame:
-    """A frame of a traceback; equal to another one of the same file and line."""
+class Module(NamedTuple):
+    """A mapped object, as the symbolizer wants it."""
+    path: str
+    start: int
+    end: int
+    bias: int
+    build_id: bytes
+    file: str  # where it is opened
 
-    __slots__ = ("_frame", "function", "module", "address", "inlined", "has_line")
 
-    def __init__(self, filename, lineno=None, function=None, module=None, address=None,
-                 inlined=False, has_line=True):
-        # tracemalloc makes frames from a tuple (filename, lineno)
-        self._frame = filename if lineno is None and isinstance(filename, tuple) \
-            else (filename, lineno)
-        self.function = function
-        self.module = module
-        self.address = address
-        self.inlined = inlined
-        self.has_line = has_line  # False: filename only says where the code is
+# ---- modules -----------------------------------------------------------------
 
-    @classmethod
-    def from_symbol(cls, address, symbol):
-        """A frame from what the symbolizer says of an address.
+def _decode_modules(table: bytes, count: int, names: bytes) -> List[Module]:
+    size = _tm.layout["sizeof"]["tm_module"]
+    modules = []
+    for index in range(count):
+        entry = _tm.decode("tm_module", table[index * size:(index + 1) * size])
+        path = os.fsdecode(names[entry["path"]:].split(b"\0", 1)[0])
+        if path:
+            modules.append(Module(path, entry["start"], entry["end"], entry["bias"],
+                                  bytes(entry["build_id"][:entry["build_id_size"]]),
+                                  file_of(path)))
+    return modules
 
-        symbol is (filename, lineno, function, module path, offset in the
-        function or else the module, inlined), with None for what is unknown.
+
+def modules_of_image(image: bytes) -> List[Module]:
+    """The modules of a snapshot image."""
+    sizes = _tm.layout["sizeof"]
+    header = _tm.decode("tm_image", bytes(image[:sizes["tm_image"]]))
+    start, count = header["modules"], header["module_count"]
+    end = start + count * sizes["tm_module"]
+    if count > MAX_MODULES or end > len(image):
+        raise TmError("The snapshot is damaged: its list of modules lies outside it.")
+    names = image[header["names"]:header["names"] + header["names_size"]]
+    return _decode_modules(bytes(image[start:end]), count, bytes(names))
+
+
+def modules_of_process(address: int) -> List[Module]:
+    """The modules of the struct tm_module_list at `address` in the process."""
+    sizes = _tm.layout["sizeof"]
+    if not address:
+        return []
+    table_at = address + sizes["tm_module_list"]
+    head = _tm.decode("tm_module_list", inferior.read(address, sizes["tm_module_list"]))
+    count, names_size = head["count"], head["names_size"]
+    if count > MAX_MODULES or names_size > MAX_NAMES:
+        raise TmError("The list of modules in the process is damaged.")
+    table_size = count * sizes["tm_module"]
+    table = inferior.read(table_at, table_size) if count else b""
+    names = inferior.read(table_at + table_size, names_size) if names_size else b""
+    return _decode_modules(table, count, names)
+
+
+def file_of(path: str) -> str:
+    """Where an object of the process can be opened on this machine."""
+    root = gdb.parameter("sysroot") or ""
+    if root.startswith("target:"):
+        root = root[len("target:"):]
+    if root.strip("/") and os.path.exists(root.rstrip("/") + path):
+        return root.rstrip("/") + path
+    if gdb.selected_inferior().pid == 0 or inferior.is_core():
+        return path
+    seen = inferior.object_file(path)
+    # The plain name outlives the process; another one is needed only where
+    # the process sees another file under it, in a container.
+    if seen != path and os.path.exists(path) and os.path.samefile(seen, path):
+        return path
+    return seen
+
+
+# ---- the symbolizer ----------------------------------------------------------
+
+class Resolver:
+    """Looks addresses up in one set of modules; remembers what it has found."""
+
+    def __init__(self) -> None:
+        self._symbolizer: Any = None
+        self._modules: set = set()
+        self._directories: List[str] = []
+        self._known: Dict[int, List[Frame]] = {}
+
+    def use(self, modules: Sequence[Module]) -> None:
+        """Look up in these modules from now on.
+
+        Objects that were only added are added; anything else begins anew,
+        because an address may then mean something different.
         """
-        filename, lineno, function, module, offset, inlined = symbol
-        if filename:
-            return cls(filename, lineno or 0, function, module, address, bool(inlined))
-        return cls(place_without_line(function, module, offset), 0, function, module, address,
-                   bool(inlined), has_line=False)
+        directories, wanted = debug_directories(), set(modules)
+        if (self._symbolizer is None or directories != self._directories
+                or not self._modules <= wanted):
+            self._symbolizer = _tm.Symbolizer(debug_directories=directories)
+            self._directories, self._modules = directories, set()
+        if wanted != self._modules:
+            self._known.clear()
+        for module in sorted(wanted - self._modules, key=lambda module: module.start):
+            self._symbolizer.add_module(module.path, module.start, module.end, module.bias,
+                                        module.build_id, module.file)
+        self._modules = wanted
 
-    @classmethod
-    def unknown(cls, address=None):
-        """A frame outside every module."""
-        return cls(UNKNOWN, 0, address=address, has_line=False)
-
-    @property
-    def filename(self):
-        return self._frame[0]
-
-    @property
-    def lineno(self):
-        return self._frame[1]
-
-    @property
-    def source(self):
-        """The source file, or None where there is no line information."""
-        return self._frame[0] if self.has_line else None
-
-    def __eq__(self, other):
-        if not isinstance(other, Frame):
-            return NotImplemented
-        return self._frame == other._frame
-
-    def __lt__(self, other):
-        if not isinstance(other, Frame):
-            return NotImplemented
-        return self._frame < other._frame
-
-    def __hash__(self):
-        return hash(self._frame)
-
-    def __str__(self):
-        if not self.has_line:
-            return str(self._frame[0])
-        return "%s:%s" % self._frame
-
-    def __repr__(self):
-        return "<Frame filename=%r lineno=%r>" % self._frame
+    def resolve(self, addresses: Sequence[Address]) -> List[List[Frame]]:
+        """Per address its frames, innermost first: inlined calls, then the function."""
+        lookups = [address if exact else address - 1 for address, exact in addresses]
+        new = sorted(set(lookups) - self._known.keys())
+        for lookup, symbols in zip(new, self._symbolizer.resolve(new)):
+            self._known[lookup] = ([Frame.from_symbol(lookup, symbol) for symbol in symbols]
+                                   or [Frame.unknown(lookup)])
+        return [self._known[lookup] for lookup in lookups]
 
 
-def place_without_line(function, module, offset):
-    """`module!function+0x1c`, `module+0x1234` or `<unknown>`."""
-    if not module:
-        return UNKNOWN
-    name = os.path.basename(module) or module
-    if function:
-        return "%s!%s+%#x" % (name, function, offset or 0)
-    return "%s+%#x" % (name, offset or 0)
+_resolver = Resolver()
 
 
-@total_ordering
-class Traceback(Sequence):
-    """Frames, sorted from the oldest to the most recent."""
+def resolver(image: bytes) -> Callable[[Sequence[Address]], List[List[Frame]]]:
+    """What model.Snapshot.from_image() takes as `resolve`, for this image."""
+    _resolver.use(modules_of_image(image))
+    return _resolver.resolve
 
-    __slots__ = ("_frames", "_total_nframe")
 
-    def __init__(self, frames, total_nframe=None):
-        Sequence.__init__(self)
-        # the frames come most recent first, as in tracemalloc; each is a
-        # Frame or a tuple (filename, lineno)
-        self._frames = tuple(frame if isinstance(frame, Frame) else Frame(frame)
-                             for frame in reversed(tuple(frames)))
-        self._total_nframe = total_nframe
+def block(start: int, size: int, domain: int, addresses: Sequence[int], truncated: bool,
+          header: dict) -> Block:
+    """What _tm.find_block() found, with names; `header` is the helper's."""
+    exact, mask = _tm.layout["NODE_EXACT"], _tm.layout["NODE_ADDRESS_MASK"]
+    _resolver.use(modules_of_process(header["modules"]))
+    found = _resolver.resolve([(address & mask, bool(address & exact)) for address in addresses])
+    frames = [frame for per_address in found for frame in per_address]
+    return Block(start, size, domain, Traceback(frames, None if truncated else len(frames)))
 
-    @property
-    def total_nframe(self):
-        """How many frames there were, or None when they were cut at the limit."""
-        return self._total_nframe
 
-    def __len__(self):
-        return len(self._frames)
+def debug_directories() -> List[str]:
+    """`show debug-file-directory`, as a list."""
+    text = gdb.parameter("debug-file-directory") or ""
+    return [directory for directory in text.split(os.pathsep) if directory]
 
-    def __getitem__(self, index):
-        return self._frames[index]
 
-    def __contains__(self, frame):
-        return frame._frame in (mine._frame for mine in self._frames)
+# ---- the helper's own symbols --------------------------------------------------
 
-    def __hash__(self):
-        return hash(self._frames)
+_helper_symbols: Dict[int, int] = {}  # inferior's number -> where gdb thinks the helper is
 
-    def __eq__(self, other):
-        if not isinstance(other, Traceback):
-            return NotImplemented
-        return self._frames == other._frames
 
-    def __lt__(self, other):
-        if not isinstance(other, Traceback):
-            return NotImplemented
-        return self._frames < other._frames
+def add_helper_symbols(address: int) -> None:
+    """Tells gdb what the helper's code is, so that its backtraces pass through it."""
+    number = gdb.selected_inferior().num
+    if _helper_symbols.get(number) == address:
+        return
+    forget_helper_symbols(number)
+    path = os.path.join(os.path.dirname(os.path.abspath(_tm.__file__)), "tm-helper.so")
+    gdb.execute('add-symbol-file "%s" -o %#x' % (path.replace('"', '\\"'), address),
+                from_tty=False, to_string=True)
+    _helper_symbols[number] = address
 
-    def __str__(self):
-        return str(self[0])
 
-    def __repr__(self):
-        text = "<Traceback %s" % (tuple(self),)
-        if self._total_nframe is not None:
-            text += " total_nframe=%s" % self._total_nframe
-        return text + ">"
+def forget_helper_symbols(number: int) -> None:
+    """The helper of this inferior is gone, and its symbols go with it."""
+    address = _helper_symbols.pop(number, None)
+    if address is None:
+        return
+    try:
+        gdb.execute("remove-symbol-file -a %#x" % (address + helper_text_offset()),
+                    from_tty=False, to_string=True)
+    except gdb.error:
+        pass  # the user took it out before us
 
-    def selected(self, limit=None, most_recent_first=False):
-        """The frames that format() shows, in its order."""
-        if limit is None:
-            frames = self[:]
-        elif limit > 0:
-            frames = self[-limit:]
-        else:
-            frames = self[:limit]
-        return frames[::-1] if most_recent_first else frames
 
-    def format(self, limit=None, most_recent_first=False):
-        """The traceback as lines, with the source where it can be read."""
-        lines = []
-        for frame in self.selected(limit, most_recent_first):
-            lines.append('  File "%s", line %s' % (frame.filename, frame.lineno))
-            line = linecache.getline(frame.filename, frame.lineno).strip()
-            if line:
-                lines.append("    %s" % line)
-        return lines
+def helper_text_offset() -> int:
+    """Where the helper's code begins in it; gdb finds a symbol file by such an address."""
+    path = os.path.join(os.path.dirname(os.path.abspath(_tm.__file__)), "tm-helper.so")
+    return next((vaddr for kind, vaddr, _offset, _filesz, _memsz, flags
+                 in _tm.elf_segments(path)["segments"] if kind == 1 and flags & 1), 0)
+
+
+def _on_exited(event: Any) -> None:
+    forget_helper_symbols(event.inferior.num)
+
+
+def register() -> None:
+    """Listen for the end of processes."""
+    gdb.events.exited.connect(_on_exited)
+
+
+def unregister() -> None:
+    """Let go of gdb's events, before the plugin is loaded anew."""
+    gdb.events.exited.disconnect(_on_exited)

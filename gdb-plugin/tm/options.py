@@ -93,8 +93,8 @@ class Declaration:
     details: str = ""               # prose for the help
     examples: Tuple[str, ...] = ()
     json: bool = False              # a reporting command: takes -json
-    needs_process: bool = False     # there must be a process, and it must be stopped
-    needs_tracing: bool = False     # likewise, and it must be traced
+    needs_tracing: bool = False     # there must be a process, stopped and traced
+    reads_core: bool = False        # the core of a traced process will do as well
     repeats: bool = False           # RET does something useful
     prefix: bool = False            # has sub-commands of its own
 
@@ -366,7 +366,8 @@ def assign(declaration: Declaration,
         assigned.append((argument, token))
     for argument in waiting:
         if not argument.optional and not any(argument is used for used, _ in assigned):
-            raise TmError("%s is missing: usage: %s." % (argument.name, usage(declaration)))
+            raise TmError("Argument %s is missing: usage: %s."
+                          % (argument.name, usage(declaration)))
     return assigned
 
 

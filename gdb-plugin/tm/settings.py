@@ -1,14 +1,16 @@
 """`set tm …` and `show tm …`.
 
-May use: gdb.  Must never touch the inferior: changing a setting only changes
-what later commands do.
+May use: gdb, and _tm for the layout's constants.  Must never touch the
+inferior: changing a setting only changes what later commands do.
 """
 
 from typing import Any, List, Optional, Type
 
 import gdb
 
-MAX_FRAMES = 1000  # replaced by the layout's own value when the extension is there
+import _tm
+
+MAX_FRAMES = _tm.layout["MAX_FRAMES"]
 
 
 class SetTm(gdb.Command):
@@ -105,8 +107,7 @@ class Inline(Setting):
     name = "tm inline"
     what = "whether inlined calls are frames of their own"
     shown = "Showing inlined calls as frames of their own is %s."
-    more = ("When off, an inlined call is folded into the function that contains it.\n"
-            "Takes effect for snapshots taken from then on.")
+    more = "When off, an inlined call is folded into the function that contains it."
 
 
 class Filename(Setting):

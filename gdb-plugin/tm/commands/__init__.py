@@ -4,7 +4,7 @@ defines them in gdb.
 May use: gdb and the rest of tm.  Nothing else in tm may import it.
 """
 
-from tm import settings
+from tm import frames, settings
 from tm.commands import framework
 
 # In the order of the help.
@@ -17,9 +17,11 @@ from tm.commands import filters  # noqa: F401
 def register() -> None:
     """Define the commands and settings; may be called again."""
     settings.register()
+    frames.register()
     framework.register()
 
 
 def unregister() -> None:
     """Let go of what would outlive a second loading."""
     framework.unregister()
+    frames.unregister()

@@ -1,4 +1,4 @@
-"""Which traces the reports count: `tm filter …`.
+"""Which traces the reports count: `tm filter …`, `tm skip`.
 
 May use: tm.model's filters.  Must never change a snapshot: filtering makes a
 new one.
@@ -8,7 +8,7 @@ from typing import Any
 
 from tm.commands.framework import PrefixCommand, TmCommand, command
 from tm.commands.output import write, write_json
-from tm.commands.selection import MAX_DOMAIN, active
+from tm.commands.selection import MAX_DOMAIN, filters as active, skipped
 from tm.errors import TmError
 from tm.model import DomainFilter, Filter
 from tm.options import Argument, Declaration, Option, Parsed
@@ -115,3 +115,24 @@ class FilterClear(TmCommand):
 
     def run(self, values: Parsed, from_tty: bool) -> None:
         active.clear()
+
+
+@command
+class Skip(TmCommand):
+    declaration = Declaration(
+        name="skip",
+        summary="Name functions that never count as the most recent frame.",
+        arguments=(Argument("GLOB", "word", "Functions, as in \"xmalloc\" or \"g_*alloc*\".",
+                            optional=True, repeated=True),),
+        options=(Option("clear", "Forget all functions named before."),),
+        details="Blocks that a wrapper such as xmalloc allocates then count for its callers.\n"
+                "Without arguments, lists the functions.",
+        examples=("tm skip xmalloc g_malloc*", "tm skip -clear"))
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        if values.clear:
+            skipped.clear()
+        skipped.extend(glob for glob in values.glob if glob not in skipped)
+        if values.glob or values.clear:
+            return
+        write("Skipping: %s." % ", ".join(skipped) if skipped else "No functions are skipped.")

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 import gdb
 
 import _tm
-from tm import options, process
+from tm import inferior, options, process
 from tm.errors import TmError
 from tm.options import Declaration, Parsed
 from tm.snapshots import registry
@@ -64,15 +64,34 @@ def check_stopped(hint: str = "") -> None:
                       % hint)
 
 
+def has_target() -> bool:
+    """Whether there is memory to read: of a process, or of a core."""
+    return process.has_process() or inferior.is_core()
+
+
+def is_traced() -> bool:
+    """Whether that memory holds a table of traces."""
+    return process.is_tracing() if process.has_process() else process.status()["tracing"]
+
+
+def not_traced() -> str:
+    """Why there is no table, and what to do."""
+    if inferior.is_core():
+        return "The process that left this core was not being traced"
+    return 'The process is not being traced: use "tm start" first'
+
+
 def check(declaration: Declaration) -> None:
-    if not declaration.needs_process and not declaration.needs_tracing:
+    if not declaration.needs_tracing:
         return
-    if not process.has_process():
+    if not has_target():
         raise TmError('There is no process for "tm %s": use "run" or "attach" first.'
                       % declaration.name)
+    if inferior.is_core() and not declaration.reads_core:
+        raise TmError('This is a core file: "tm %s" needs a live process.' % declaration.name)
     check_stopped()
-    if declaration.needs_tracing and not process.is_tracing():
-        raise TmError('The process is not being traced: use "tm start" first.')
+    if not is_traced():
+        raise TmError(not_traced() + ".")
 
 
 # ---- RET -------------------------------------------------------------------
@@ -151,6 +170,10 @@ class TmCommand(gdb.Command):
         """Does the work; says what is wrong with TmError."""
         raise NotImplementedError
 
+    def is_ready(self) -> bool:
+        """Whether the preconditions of the declaration do not matter now."""
+        return False
+
     def invoke(self, text: str, from_tty: bool) -> None:
         if not self.declaration.repeats:
             self.dont_repeat()
@@ -161,7 +184,8 @@ class TmCommand(gdb.Command):
         if values.help:
             gdb.execute("help tm " + self.declaration.name, from_tty)
             return
-        check(self.declaration)
+        if not self.is_ready():
+            check(self.declaration)
         self.repeated = self.declaration.repeats and repeats is not None \
             and repeats.is_repeat(self.declaration.name, text, from_tty)
         self.run(values, from_tty)

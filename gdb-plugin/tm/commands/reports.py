@@ -7,13 +7,12 @@ Must never format a statistic itself.
 from typing import Any, Optional
 
 from tm import process, render, settings
-from tm.commands import framework, selection
+from tm.commands import framework, selection, sources
 from tm.commands.framework import TmCommand, check_stopped, command
 from tm.commands.output import write, write_json
 from tm.errors import TmError
 from tm.options import Argument, Declaration, Option, Parsed
 from tm.snapshots import NOW, registry
-from tm import sources
 
 KEYS = ("lineno", "filename", "traceback", "function", "module", "size", "domain")
 CUMULATIVE_KEYS = ("lineno", "filename", "function", "module")
@@ -45,16 +44,16 @@ def choose(name: Optional[str]) -> Any:
     """The named snapshot; without a name a fresh one, else the last one."""
     if name is not None and name != NOW:
         return registry.get(name)
-    if process.has_process():
+    if framework.has_target():
         check_stopped(", or name a snapshot" if len(registry) else "")
-        if process.is_tracing():
+        if framework.is_traced():
             return fresh()
-        why = 'the process is not being traced: use "tm start" first'
+        why = framework.not_traced()
     else:
-        why = 'there is no process: use "run" or "attach", then "tm start"'
+        why = 'There is no process to take a snapshot of: use "run" or "attach", then "tm start"'
     last = registry.last()
     if last is None or name == NOW:
-        raise TmError("No snapshot can be taken, %s." % why)
+        raise TmError(why + ".")
     return last
 
 
@@ -112,9 +111,10 @@ class Top(TmCommand):
                                            cumulative=values.cumulative, by=values.by))
             self.dont_repeat()
             return
+        find = sources.Finder().line
         write(render.render_top(Pages.snapshot, key, limit, cumulative=values.cumulative,
-                                by=values.by, first=Pages.first,
-                                source=sources.line if values.source else None))
+                                by=values.by, first=Pages.first, source_of=find,
+                                source=find if values.source else None, **sources.display()))
 
 
 @command
@@ -145,7 +145,8 @@ class Diff(TmCommand):
         if values.json:
             write_json(render.diff_document(old, new, key, limit, cumulative=values.cumulative))
         else:
-            write(render.render_diff(old, new, key, limit, cumulative=values.cumulative))
+            write(render.render_diff(old, new, key, limit, cumulative=values.cumulative,
+                                     source_of=sources.Finder().line, **sources.display()))
 
 
 @command
@@ -158,19 +159,35 @@ class Traceback(TmCommand):
         options=(Option("limit", "Show the N most recent frames only.", "count", "N", minimum=0),
                  Option("most-recent-first", "Show the most recent call first.")),
         examples=("tm traceback 0x55d0c0a812a0", "tm traceback session->buffer"),
-        json=True, needs_tracing=True)
+        json=True, needs_tracing=True, reads_core=True)
 
     def run(self, values: Parsed, from_tty: bool) -> None:
         address = framework.evaluate_address(values.expr)
-        if address == 0:
-            raise TmError("0x0 is no block: give the address of one.")
         block = process.find_block(address)
+        if block is not None:
+            block = selection.apply_to_block(block)
         if values.json:
             write_json(render.traceback_document(address, block))
-        elif block is None:
-            write("%#x: not traced (allocated before tracing started, freed, or not a heap "
-                  "address)." % address)
         else:
-            write(render.render_traceback(address, block, limit=values.limit,
+            write(render.render_traceback(address, block, limit=values.limit or None,
                                           most_recent_first=values.most_recent_first,
-                                          source=sources.line))
+                                          source=sources.Finder().line, **sources.display()))
+
+
+@command
+class Traces(TmCommand):
+    declaration = Declaration(
+        name="traces",
+        summary="Show the traced blocks themselves, largest first.",
+        arguments=(SNAPSHOT,),
+        options=(LIMIT, DOMAIN),
+        details="Blocks of one size and one traceback share a line.",
+        json=True)
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        snapshot = selection.apply(choose(values.snapshot), values.domain)
+        if values.json:
+            write_json(render.traces_document(snapshot, limit_of(values)))
+        else:
+            write(render.render_traces(snapshot, limit_of(values), **sources.display())
+                  or "No traces.")

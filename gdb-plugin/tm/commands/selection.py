@@ -1,21 +1,39 @@
-"""What the reports count: the filters in force, and the option -domain.
+"""What the reports count: the filters and skipped functions in force,
+the settings, and the option -domain.
 
-May use: tm.model's filters.  Must never change a snapshot: filtering makes a
-new one.
+May use: tm.model, the settings.  Must never change a snapshot: leaving out makes
+a new one.
 """
 
 from typing import Any, List, Optional
 
-from tm.model import DomainFilter
+import _tm
+from tm import settings
+from tm.model import Block, DomainFilter, Traceback
+from tm.skipping import skipping_flags
 
-MAX_DOMAIN = 0xffffffff
+MAX_DOMAIN = _tm.layout["NO_NODE"] - 1
 
-active: List[Any] = []
+filters: List[Any] = []  # of `tm filter`
+skipped: List[str] = []  # of `tm skip`: globs of functions
 
 
 def apply(snapshot: Any, domain: Optional[int] = None) -> Any:
-    """The snapshot as the filters and the option -domain let it be seen."""
-    filters = list(active)
+    """The snapshot as the user wants to see it."""
+    if not settings.value("inline"):
+        snapshot = snapshot.without_inlined()
+    snapshot = snapshot.without_wrappers(skipped, settings.value("skip-allocators"))
+    chosen = list(filters)
     if domain is not None:
         snapshot = snapshot.filter_traces([DomainFilter(True, domain)])
-    return snapshot.filter_traces(filters) if filters else snapshot
+    return snapshot.filter_traces(chosen) if chosen else snapshot
+
+
+def apply_to_block(block: Block) -> Block:
+    """The same for the traceback of a single block; filters do not concern it."""
+    frames = list(block.traceback)[::-1]
+    if not settings.value("inline"):
+        frames = [frame for frame in frames if not frame.inlined] or frames
+    flags = skipping_flags(frames, skipped, settings.value("skip-allocators"))
+    wrappers = next((place for place, flag in enumerate(flags) if not flag), 0)
+    return block._replace(traceback=Traceback(frames[wrappers:], block.traceback.total_nframe))

@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Dict, List
 
-from tm import process
+from tm import process, render
 from tm.commands.framework import TmCommand, command
 from tm.commands.output import plural, table, write, write_json
 from tm.errors import TmError
@@ -20,20 +20,6 @@ NAME = Argument("NAME", "word", "Name of the new snapshot.  Default: the next nu
                 optional=True)
 
 
-def line(snapshot: Any) -> str:
-    """What `tm snapshot` answers."""
-    return ("Snapshot %s: %s, %s, %s (limit %d)."
-            % (snapshot.name, plural(snapshot.blocks, "block"),
-               _format_size(snapshot.size, False), plural(snapshot.tracebacks, "traceback"),
-               snapshot.traceback_limit))
-
-
-def document(snapshot: Any) -> Dict[str, Any]:
-    """What `tm snapshot -json` answers, but for the name of the command."""
-    return {"name": snapshot.name, "blocks": snapshot.blocks, "size": snapshot.size,
-            "tracebacks": snapshot.tracebacks, "traceback_limit": snapshot.traceback_limit}
-
-
 @command
 class TakeSnapshot(TmCommand):
     declaration = Declaration(
@@ -43,7 +29,7 @@ class TakeSnapshot(TmCommand):
         details="Reports and differences can be made of it at any later time, also when the\n"
                 "process is gone.",
         examples=("tm snapshot", "tm snapshot before"),
-        json=True, needs_tracing=True)
+        json=True, needs_tracing=True, reads_core=True)
 
     def run(self, values: Parsed, from_tty: bool) -> None:
         if values.name is not None:
@@ -51,9 +37,9 @@ class TakeSnapshot(TmCommand):
         snapshot = process.take_snapshot()
         registry.add(snapshot, values.name)
         if values.json:
-            write_json(dict({"command": "snapshot"}, **document(snapshot)))
+            write_json(render.snapshot_document(snapshot))
             return
-        write(line(snapshot))
+        write(render.render_snapshot(snapshot))
         if snapshot.dropped:
             write("%s dropped for lack of memory: the snapshot is incomplete."
                   % plural(snapshot.dropped, "record was", "records were"))
@@ -72,13 +58,19 @@ class ListSnapshots(TmCommand):
         snapshots = registry.all()
         if values.json:
             write_json({"command": "snapshots", "snapshots": [
-                dict(document(snapshot), time=snapshot.time, origin=snapshot.origin)
-                for snapshot in snapshots]})
+                self.document(snapshot) for snapshot in snapshots]})
         elif not snapshots:
             write("No snapshots.")
         else:
             write(table(self.HEADS, [self.row(snapshot) for snapshot in snapshots],
                         right=(2, 3, 4, 5)))
+
+    @staticmethod
+    def document(snapshot: Any) -> Dict[str, Any]:
+        document = dict(render.snapshot_document(snapshot), time=snapshot.time,
+                        origin=snapshot.origin)
+        del document["command"]
+        return document
 
     @staticmethod
     def row(snapshot: Any) -> List[str]:

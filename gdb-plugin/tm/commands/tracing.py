@@ -8,7 +8,8 @@ import datetime
 import time
 from typing import Any, Dict, List
 
-from tm import process, settings
+from tm import inferior, process, settings
+from tm.commands import framework
 from tm.commands.framework import TmCommand, check_stopped, command
 from tm.commands.output import plural, warn, write, write_json
 from tm.errors import TmError
@@ -33,6 +34,8 @@ class Start(TmCommand):
 
     def run(self, values: Parsed, from_tty: bool) -> None:
         limit = values.nframe if values.nframe is not None else settings.value("frames")
+        if inferior.is_core():
+            raise TmError("This is a core file: \"tm start\" needs a live process.")
         if not process.has_process():
             write(process.arm(limit))
             return
@@ -53,11 +56,18 @@ class Stop(TmCommand):
     declaration = Declaration(
         name="stop",
         summary="Stop tracing: restore the program's code and forget the traces.",
-        details="The process then runs at its native speed.  Snapshots already taken stay.",
+        details="The process then runs at its native speed.  Snapshots already taken stay.\n"
+                "Before \"run\", it takes back a \"tm start\" that waits for the process.",
         needs_tracing=True)
+
+    def is_ready(self) -> bool:
+        return not framework.has_target() and bool(process.status()["armed"])
 
     def run(self, values: Parsed, from_tty: bool) -> None:
         report = process.stop()
+        if not report.functions:
+            write("The next \"run\" is not traced.")
+            return
         write("Tracing stopped: %s restored." % plural(report.functions, "function"))
 
 
@@ -103,21 +113,20 @@ class Status(TmCommand):
         json=True)
 
     def run(self, values: Parsed, from_tty: bool) -> None:
-        if process.has_process():
-            check_stopped()
+        check_stopped()
         status = process.status()
         if values.json:
             write_json(dict({"command": "status"}, **{key: status[key] for key in STATUS_KEYS}))
         else:
-            write("\n".join(status_lines(status, process.has_process())))
+            write("\n".join(status_lines(status, framework.has_target())))
 
 
 def status_lines(status: Dict[str, Any], has_process: bool) -> List[str]:
     """The text of `tm status`."""
     if not status["tracing"]:
-        if status.get("armed"):
-            limit = status["armed"] if status["armed"] is not True else status["traceback_limit"]
-            return ["Not tracing yet: the next \"run\" is traced with %s." % plural(limit, "frame")]
+        if status["armed"]:
+            return ["Not tracing yet: the next \"run\" is traced with %s."
+                    % plural(status["armed"], "frame")]
         if not has_process:
             return ["Not tracing: there is no process."]
         lines = ["Not tracing."]
