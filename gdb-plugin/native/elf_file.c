@@ -72,8 +72,8 @@ struct tm_error *tm_elf_read_at(const struct tm_elf *file, uint64_t offset, void
 	if (offset > file->file_size || size > file->file_size - offset)
 		return tm_error_new(TM_ERROR_INPUT, "%s is truncated", file->path);
 	while (done < size) {
-		ssize_t got = pread(file->fd, (char *)bytes + done, size - done,
-				    (off_t)(offset + done));
+		ssize_t got =
+			pread(file->fd, (char *)bytes + done, size - done, (off_t)(offset + done));
 
 		if (got < 0 && errno == EINTR)
 			continue;

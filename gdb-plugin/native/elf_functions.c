@@ -26,8 +26,8 @@ static size_t names_slot(const struct tm_names *set, const char *name, size_t le
 {
 	size_t slot = hash_bytes(name, length) & set->mask;
 
-	while (set->names[slot] && (set->lengths[slot] != length ||
-				    memcmp(set->names[slot], name, length) != 0))
+	while (set->names[slot] &&
+	       (set->lengths[slot] != length || memcmp(set->names[slot], name, length) != 0))
 		slot = (slot + 1) & set->mask;
 	return slot;
 }

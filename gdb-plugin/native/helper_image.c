@@ -92,8 +92,7 @@ static struct tm_error *read_symbol_table(const struct tm_elf *file, Elf_Scn *se
 
 		if (!gelf_getsym(symbols, (int)i, &symbol) || symbol.st_name >= strings->d_size ||
 		    strnlen((const char *)strings->d_buf + symbol.st_name,
-			    strings->d_size - symbol.st_name) ==
-			    strings->d_size - symbol.st_name) {
+			    strings->d_size - symbol.st_name) == strings->d_size - symbol.st_name) {
 			error = tm_error_new(TM_ERROR_INPUT, "%s has a damaged symbol table",
 					     file->path);
 			break;
@@ -174,8 +173,8 @@ static struct tm_error *read_sections(const struct tm_elf *file, struct tm_helpe
 static struct tm_error *read_segments(const struct tm_elf *file, const struct tm_elf_info *info,
 				      struct tm_helper_image *ret)
 {
-	ret->segments = calloc(info->segment_count ? info->segment_count : 1,
-			       sizeof(*ret->segments));
+	ret->segments =
+		calloc(info->segment_count ? info->segment_count : 1, sizeof(*ret->segments));
 	if (!ret->segments)
 		return tm_error_no_memory();
 	for (size_t i = 0; i < info->segment_count; i++) {

@@ -6,11 +6,11 @@
  */
 #include "parts.h"
 
-#define MISSING_PART(name)                                     \
+#define MISSING_PART(name)                                        \
 	__attribute__((weak)) int tm_add_##name(PyObject *module) \
-	{                                                      \
-		(void)module;                                  \
-		return 0;                                      \
+	{                                                         \
+		(void)module;                                     \
+		return 0;                                         \
 	}
 
 MISSING_PART(layout)

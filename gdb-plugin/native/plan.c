@@ -41,9 +41,8 @@ struct planner {
 
 static bool decode(const struct planner *planner, size_t at, ZydisDecodedInstruction *ret)
 {
-	return ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&planner->decoder, ZYAN_NULL,
-							  planner->code + at,
-							  planner->available - at, ret));
+	return ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(
+		&planner->decoder, ZYAN_NULL, planner->code + at, planner->available - at, ret));
 }
 
 static bool is_rip_relative(const ZydisDecodedInstruction *instruction)
@@ -148,7 +147,8 @@ static struct tm_error *take_padding(struct planner *planner, uint32_t at)
 
 		if (at >= planner->available)
 			return REFUSE("the function is too short: %u bytes, and the bytes behind "
-				      "it cannot be read", at);
+				      "it cannot be read",
+				      at);
 		if (!decode(planner, at, &instruction) || !is_padding(&instruction))
 			return REFUSE("the function is too short: %u bytes without padding behind",
 				      at);
@@ -172,7 +172,8 @@ static struct tm_error *choose_instructions(struct planner *planner)
 			return take_padding(planner, at);
 		if (planner->size && at >= planner->size)
 			return REFUSE("the function is too short: %u bytes, and it runs on into "
-				      "what follows", at);
+				      "what follows",
+				      at);
 		if (at >= planner->available)
 			return REFUSE("only %zu bytes of the function can be read",
 				      planner->available);
@@ -184,8 +185,8 @@ static struct tm_error *choose_instructions(struct planner *planner)
 			return REFUSE("%s among the bytes to be patched, at +%u", reason,
 				      at + plan->offset);
 		moved->from = (uint8_t)at;
-		moved->is_branch = direct_target(&moved->instruction, planner->address + at,
-						 &moved->target);
+		moved->is_branch =
+			direct_target(&moved->instruction, planner->address + at, &moved->target);
 		planner->ends = never_falls_through(&moved->instruction);
 		at += moved->instruction.length;
 		plan->point_count++;
@@ -220,7 +221,8 @@ static struct tm_error *check_branches(const struct planner *planner)
 		if (direct_target(&instruction, planner->address + at, &target) &&
 		    target >= first && target < behind)
 			return REFUSE("the function branches from +%zu into the bytes to be "
-				      "patched, to +%llu", at + planner->plan->offset,
+				      "patched, to +%llu",
+				      at + planner->plan->offset,
 				      (unsigned long long)(target - planner->request->function));
 		at += instruction.length;
 	}
@@ -286,7 +288,7 @@ static void emit_call_frame(struct planner *planner)
 	uint32_t low = (uint32_t)return_address, high = (uint32_t)(return_address >> 32);
 
 	emit(planner->plan, "\xe8\1\0\0\0\xcc", 6); /* call 1f; int3; 1: */
-	emit(planner->plan, "\xc7\x04\x24", 3);      /* movl $low, (%rsp) */
+	emit(planner->plan, "\xc7\x04\x24", 3);     /* movl $low, (%rsp) */
 	emit(planner->plan, &low, sizeof(low));
 	emit(planner->plan, "\xc7\x44\x24\x04", 4); /* movl $high, 4(%rsp) */
 	emit(planner->plan, &high, sizeof(high));
@@ -297,15 +299,16 @@ static struct tm_error *move_operand(struct planner *planner, const struct moved
 	const ZydisDecodedInstruction *instruction = &moved->instruction;
 	struct tm_plan *plan = planner->plan;
 	uint64_t old_next = planner->address + moved->from + instruction->length;
-	uint64_t new_next = planner->request->original_at + plan->relocated_length +
-			    instruction->length;
+	uint64_t new_next =
+		planner->request->original_at + plan->relocated_length + instruction->length;
 	uint64_t operand = old_next + (uint64_t)instruction->raw.disp.value;
 	uint32_t distance = (uint32_t)(operand - new_next);
 	uint8_t *copy;
 
 	if (!fits_rel32(new_next, operand))
 		return REFUSE("the operand of the instruction at +%u is out of reach of its new "
-			      "place", moved->from + plan->offset);
+			      "place",
+			      moved->from + plan->offset);
 	emit(plan, planner->code + moved->from, instruction->length);
 	copy = plan->relocated + plan->relocated_length - instruction->length;
 	memcpy(copy + instruction->raw.disp.offset, &distance, sizeof(distance));

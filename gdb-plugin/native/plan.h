@@ -24,10 +24,10 @@
 #define TM_RELOCATED_BYTES 96u
 
 struct tm_plan_request {
-	const uint8_t *code; /* from the function's entry */
-	size_t code_size;    /* bytes; the whole function where possible */
-	uint64_t function;   /* address of the entry */
-	uint64_t size;       /* of the function's symbol; 0: unknown */
+	const uint8_t *code;  /* from the function's entry */
+	size_t code_size;     /* bytes; the whole function where possible */
+	uint64_t function;    /* address of the entry */
+	uint64_t size;        /* of the function's symbol; 0: unknown */
 	uint64_t original_at; /* where the relocated instructions will be */
 	uint64_t relay_at;    /* where the jump must lead */
 };
@@ -43,8 +43,8 @@ struct tm_plan_point {
  * point_count <= TM_PATCH_POINTS; points ascend
  */
 struct tm_plan {
-	uint32_t offset; /* of the patch from the function: behind an endbr64 */
-	uint32_t length; /* bytes patched: whole instructions */
+	uint32_t offset;                 /* of the patch from the function: behind an endbr64 */
+	uint32_t length;                 /* bytes patched: whole instructions */
 	uint8_t written[TM_PATCH_BYTES]; /* the jump, then no-operations */
 	uint8_t relocated[TM_RELOCATED_BYTES];
 	uint32_t relocated_length;

@@ -118,8 +118,8 @@ static PyObject *functions_method(PyObject *self, PyObject *arguments)
 			texts[i] = PyBytes_AsString(bytes);
 		}
 		if (i == count)
-			result = functions_list(PyBytes_AsString(path), items, texts,
-						(size_t)count);
+			result =
+				functions_list(PyBytes_AsString(path), items, texts, (size_t)count);
 	}
 	PyMem_Free(texts);
 	PyMem_Free(items);

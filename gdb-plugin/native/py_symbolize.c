@@ -11,8 +11,7 @@
 #define ADDRESSES_BETWEEN_SIGNALS 64
 
 struct symbolizer_object {
-	PyObject_HEAD
-	struct tm_symbolizer *symbolizer;
+	PyObject_HEAD struct tm_symbolizer *symbolizer;
 };
 
 static struct tm_symbolizer *of(PyObject *self)
@@ -61,11 +60,9 @@ static PyObject *symbolizer_new(PyTypeObject *type, PyObject *arguments, PyObjec
 	struct tm_symbolizer *symbolizer = NULL;
 	struct tm_error *error;
 
-	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:Symbolizer", names,
-					 &directories))
+	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:Symbolizer", names, &directories))
 		return NULL;
-	paths = directories ? encoded_paths(directories)
-			    : Py_BuildValue("[y]", "/usr/lib/debug");
+	paths = directories ? encoded_paths(directories) : Py_BuildValue("[y]", "/usr/lib/debug");
 	if (!paths)
 		return NULL;
 	error = make(paths, &symbolizer);

@@ -7,10 +7,12 @@
 #include "symbolize_parts.h"
 
 #include <dwarf.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MAX_DEPTH 128u /* of DIEs in one another */
+#define MAX_PATH_LENGTH 4096u
 
 /* A call that was inlined, at one run of addresses; in the order of the tree. */
 struct inlined_call {
@@ -45,8 +47,8 @@ struct tm_unit {
 /* What one walk fills. */
 struct walk {
 	struct tm_unit *unit;
-	bool deep;          /* also into functions */
-	bool into_types;    /* functions can be defined inside types */
+	bool deep;       /* also into functions */
+	bool into_types; /* functions can be defined inside types */
 	bool out_of_memory;
 };
 
@@ -110,8 +112,8 @@ static void walk_functions(struct walk *walk, Dwarf_Die *parent, unsigned int de
 	do {
 		int tag = dwarf_tag(&die);
 
-		if (tag == DW_TAG_subprogram && (dwarf_hasattr(&die, DW_AT_low_pc) ||
-						 dwarf_hasattr(&die, DW_AT_ranges)))
+		if (tag == DW_TAG_subprogram &&
+		    (dwarf_hasattr(&die, DW_AT_low_pc) || dwarf_hasattr(&die, DW_AT_ranges)))
 			add_function(walk, &die);
 		if (tag == DW_TAG_namespace || tag == DW_TAG_module ||
 		    (walk->into_types && is_type(tag)) ||
@@ -269,11 +271,29 @@ static const char *function_name(Dwarf_Die *die, struct tm_strings *strings)
 	return name ? tm_strings_keep(strings, name) : NULL;
 }
 
-static const char *file_name(Dwarf_Files *files, size_t index, struct tm_strings *strings)
+/* libdw leaves names relative to where the compiler ran, but for those right there. */
+static const char *file_name(struct tm_unit *unit, Dwarf_Files *files, size_t index,
+			     struct tm_strings *strings)
 {
 	const char *name = dwarf_filesrc(files, index, NULL, NULL);
+	char joined[MAX_PATH_LENGTH];
+	Dwarf_Attribute attribute;
+	const char *folder;
+	size_t length;
+	int needed;
 
-	return name && *name ? tm_strings_keep_path(strings, name) : NULL;
+	if (!name || !*name)
+		return NULL;
+	folder = dwarf_formstring(dwarf_attr(&unit->die, DW_AT_comp_dir, &attribute));
+	if (*name == '/' || !folder || !*folder)
+		return tm_strings_keep_path(strings, name);
+	length = strlen(folder);
+	if (!strncmp(name, folder, length) && name[length] == '/')
+		return tm_strings_keep_path(strings, name);
+	needed = snprintf(joined, sizeof(joined), "%s/%s", folder, name);
+	if (needed < 0 || (size_t)needed >= sizeof(joined))
+		return tm_strings_keep_path(strings, name);
+	return tm_strings_keep_path(strings, joined);
 }
 
 /* The place of an address by the line table. */
@@ -288,7 +308,7 @@ static void find_line(struct tm_unit *unit, struct tm_strings *strings, uint64_t
 	if (!line)
 		return;
 	if (dwarf_line_file(line, &files, &index) == 0)
-		ret->file = file_name(files, index, strings);
+		ret->file = file_name(unit, files, index, strings);
 	if (dwarf_lineno(line, &number) == 0 && number > 0)
 		ret->line = (uint32_t)number;
 }
@@ -307,7 +327,7 @@ static void find_call_line(struct tm_unit *unit, struct tm_strings *strings, Dwa
 		ret->line = (uint32_t)value;
 	if (dwarf_formudata(dwarf_attr(call, DW_AT_call_file, &attribute), &value) == 0 &&
 	    dwarf_getsrcfiles(&unit->source, &files, &count) == 0 && value < count)
-		ret->file = file_name(files, value, strings);
+		ret->file = file_name(unit, files, value, strings);
 }
 
 /* ---- units ------------------------------------------------------------ */

@@ -57,8 +57,7 @@ static bool read_tables(struct tm_object *object, size_t *capacity, const struct
 			const char *name = (const char *)strings->d_buf + symbol.st_name;
 
 			if (!is_sized_function(&symbol) || symbol.st_name >= strings->d_size ||
-			    !*name ||
-			    !memchr(name, 0, strings->d_size - symbol.st_name))
+			    !*name || !memchr(name, 0, strings->d_size - symbol.st_name))
 				continue;
 			if (!add_symbol(object, capacity,
 					(struct tm_symbol){

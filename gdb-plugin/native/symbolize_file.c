@@ -92,9 +92,8 @@ static bool try_debug_file(const char *path, const struct wanted *wanted, struct
 
 	if (!open_quietly(path, &file))
 		return false;
-	if (wanted->build_id_size
-		    ? same_build_id(&file, wanted->build_id, wanted->build_id_size)
-		    : same_checksum(&file, wanted->checksum)) {
+	if (wanted->build_id_size ? same_build_id(&file, wanted->build_id, wanted->build_id_size)
+				  : same_checksum(&file, wanted->checksum)) {
 		*ret = file;
 		ret->path = NULL; /* it was borrowed */
 		return true;
@@ -114,8 +113,8 @@ static bool find_by_build_id(const struct tm_directories *directories, const uin
 		return false;
 	length = (size_t)snprintf(name, sizeof(name), "%02x/", build_id[0]);
 	for (size_t i = 1; i < size; i++)
-		length += (size_t)snprintf(name + length, sizeof(name) - length, "%02x",
-					   build_id[i]);
+		length +=
+			(size_t)snprintf(name + length, sizeof(name) - length, "%02x", build_id[i]);
 	for (size_t i = 0; i < directories->count; i++) {
 		int needed = snprintf(path, sizeof(path), "%s/.build-id/%s.debug",
 				      directories->paths[i], name);

@@ -36,7 +36,7 @@ const char *tm_strings_keep_path(struct tm_strings *strings, const char *path);
 
 struct tm_range {
 	uint64_t low;
-	uint64_t high; /* exclusive */
+	uint64_t high;  /* exclusive */
 	uint64_t reach; /* highest `high` of this and all earlier ranges */
 	uint32_t index; /* of what is there */
 };

@@ -7,6 +7,9 @@
 
 #include <stdlib.h>
 
+/* Ranges that are nested deeper than anything real: a damaged file must not cost time. */
+#define MAX_STEPS 4096u
+
 bool tm_ranges_add(struct tm_ranges *ranges, uint64_t low, uint64_t high, uint32_t index)
 {
 	if (high <= low)
@@ -56,6 +59,7 @@ uint32_t tm_ranges_find(const struct tm_ranges *ranges, uint64_t address)
 	size_t low = 0, high = ranges->count;
 	uint64_t best_length = UINT64_MAX;
 	uint32_t best = TM_NO_INDEX;
+	size_t steps = 0;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
@@ -66,7 +70,7 @@ uint32_t tm_ranges_find(const struct tm_ranges *ranges, uint64_t address)
 			high = middle;
 	}
 	/* Back from the last that starts at or before the address, as far as any can reach it. */
-	while (low > 0 && ranges->items[low - 1].reach > address) {
+	while (low > 0 && ranges->items[low - 1].reach > address && steps++ < MAX_STEPS) {
 		const struct tm_range *range = &ranges->items[--low];
 
 		if (range->high > address && range->high - range->low < best_length) {
