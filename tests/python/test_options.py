@@ -1,14 +1,14 @@
 """The option parser, the help text and the completion, without a debugger.
 
-May use: tm.options, tm.snapshots, unittest.  Must never import gdb.
+May use: tm.options, tm.snapshots (the package wants the built extension), unittest.  Must never import gdb.
 """
 
 import os
 import sys
 import unittest
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                                "..", "..", "gdb-plugin"))
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+sys.path[:0] = [os.path.join(ROOT, "gdb-plugin"), os.path.join(ROOT, "build")]
 
 from tm import options  # noqa: E402
 from tm.errors import TmError  # noqa: E402
@@ -178,9 +178,9 @@ class Parsing(unittest.TestCase):
 class Help(unittest.TestCase):
     def test_help_names_everything(self):
         text = options.help_text(TOP)
-        self.assertTrue(text.startswith("Show statistics.\nUsage: tm top [KEY] [SNAPSHOT|now] "
-                                        "[-limit N] [-cumulative] [-by size|count|average] "
-                                        "[-json]\n"), text)
+        self.assertTrue(text.startswith(
+            "Show statistics.\nUsage: tm top [KEY] [SNAPSHOT|now] [-limit N] [-cumulative]\n"
+            "         [-by size|count|average] [-json]\n"), text)
         for option in ("-limit N", "-cumulative", "-by size|count|average", "-json", "-help"):
             self.assertIn("\n  %s\n    " % option, text)
         self.assertTrue(text.endswith("Examples:\n  tm top lineno -limit 3"))
