@@ -34,7 +34,7 @@ static void handler(int number)
 	handled += number == SIGUSR1;
 }
 
-static void keep(void)
+__attribute__((noinline)) static void keep(void)
 {
 	int i;
 
@@ -51,7 +51,7 @@ static void *idle(void *argument)
 	return argument;
 }
 
-static void churn(int rounds)
+__attribute__((noinline)) static void churn(int rounds)
 {
 	unsigned char *blocks[64] = {NULL};
 	uint64_t random = 88172645463325252ull;
@@ -85,7 +85,7 @@ static void *churn_thread(void *argument)
 	return argument;
 }
 
-static void many_threads(int count)
+__attribute__((noinline)) static void many_threads(int count)
 {
 	pthread_t threads[1000];
 	int i;
@@ -102,7 +102,7 @@ static void many_threads(int count)
 	sum = count;
 }
 
-static void open_libraries(int rounds)
+__attribute__((noinline)) static void open_libraries(int rounds)
 {
 	void *library, *function;
 	int i;

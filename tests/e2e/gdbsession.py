@@ -245,6 +245,9 @@ class TestCase(unittest.TestCase):
         self.assertRegex(text, rf"\ATracing {frames} frames?: \d+ functions? in \d+ modules? "
                          r"redirected, helper at 0x[0-9a-f]+ \(\d+ ms\)\.\Z")
 
+    def assertAtBreakpoint(self, text):
+        self.assertRegex(text, r"(?m)^(Thread .* hit )?Breakpoint \d+, ")
+
     def assertOneLine(self, text, pattern):
         self.assertEqual(text.count("\n"), 0, f"more than one line: {text!r}")
         self.assertRegex(text, pattern)

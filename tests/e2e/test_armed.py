@@ -6,7 +6,7 @@ from gdbsession import TestCase, build
 
 class Armed(TestCase):
     def check(self, gdb):
-        self.assertIn("hit Breakpoint", gdb.run("run >/dev/null"))
+        self.assertAtBreakpoint(gdb.run("run >/dev/null"))
         status = gdb.json("tm status -json")
         self.assertEqual((status["tracing"], status["traceback_limit"]), (True, 10))
         sizes = {each["size"] for each in gdb.json("tm top -json -limit 100")["statistics"]

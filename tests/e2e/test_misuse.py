@@ -139,7 +139,7 @@ class WithProcess(TestCase):
         self.assertStarted(self.gdb.run("tm start 1"), 1)
         self.gdb.send("continue")
         self.process.write("a\n")
-        self.assertIn("hit Breakpoint", self.gdb.wait())
+        self.assertAtBreakpoint(self.gdb.wait())
         self.gdb.run("delete")
         self.gdb.run("tm stop")
         self.gdb.run("detach")
