@@ -22,6 +22,8 @@ NOUNS = {"lineno": "lines", "filename": "files", "traceback": "tracebacks",
 
 def source_line(filename, lineno):
     """A source line without its indentation; "" when it cannot be read."""
+    if "\0" in filename:
+        return ""
     return linecache.getline(filename, lineno).strip()
 
 
