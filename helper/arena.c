@@ -5,14 +5,19 @@
 #include "arena.h"
 #include "sys.h"
 
-/* Begins each mapping of a generation: the list that arena_unmap_all walks. */
-struct region {
+#define REGIONS_PER_PAGE 255u
+
+/* A page of the list of a generation's mappings. */
+struct region_page {
 	uint64_t next;
-	uint64_t size;
-	uint64_t reserved[6];
+	uint32_t count; /* given out; may exceed REGIONS_PER_PAGE */
+	uint32_t reserved;
+	struct {
+		uint64_t start, size;
+	} region[REGIONS_PER_PAGE];
 };
 
-_Static_assert(sizeof(struct region) == 64, "what follows is aligned to a cache line");
+_Static_assert(sizeof(struct region_page) == TM_PAGE, "one page");
 
 static uint64_t round_to_pages(uint64_t size)
 {
@@ -27,22 +32,55 @@ static void *map(uint64_t size)
 	return sys_failed(address) ? NULL : (void *)address;
 }
 
+/* Notes a mapping in the generation's list.  False when there is no memory for that. */
+static bool remember(struct tm_generation *generation, uint64_t start, uint64_t size)
+{
+	for (;;) {
+		uint64_t head = load_acquire(&generation->regions);
+		struct region_page *page = (struct region_page *)head;
+		uint32_t i = page ? add_relaxed(&page->count, 1) : REGIONS_PER_PAGE;
+
+		if (i < REGIONS_PER_PAGE) {
+			page->region[i].start = start;
+			page->region[i].size = size;
+			return true;
+		}
+		page = map(TM_PAGE);
+		if (!page)
+			return false;
+		page->next = head;
+		if (!__atomic_compare_exchange_n(&generation->regions, &head, (uint64_t)page, false,
+						 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			sys_munmap((uint64_t)page, TM_PAGE);
+		else
+			add_relaxed(&generation->memory, TM_PAGE);
+	}
+}
+
 void *arena_map(struct tm_generation *generation, uint64_t size)
 {
-	uint64_t bytes = round_to_pages(size + sizeof(struct region));
-	struct region *region = map(bytes);
-	uint64_t head;
+	uint64_t bytes = round_to_pages(size);
+	void *memory = map(bytes);
 
-	if (!region)
+	if (!memory)
 		return NULL;
-	region->size = bytes;
-	head = load_relaxed(&generation->regions);
-	do {
-		region->next = head;
-	} while (!__atomic_compare_exchange_n(&generation->regions, &head, (uint64_t)region, false,
-					      __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+	if (!remember(generation, (uint64_t)memory, bytes)) {
+		sys_munmap((uint64_t)memory, bytes);
+		return NULL;
+	}
 	add_relaxed(&generation->memory, bytes);
-	return region + 1;
+	return memory;
+}
+
+void arena_give_back(struct tm_generation *generation, void *memory, uint64_t size)
+{
+	sys_madvise((uint64_t)memory, size, TM_MADV_DONTNEED);
+	arena_count(generation, -(int64_t)size);
+}
+
+void arena_count(struct tm_generation *generation, int64_t bytes)
+{
+	add_relaxed(&generation->memory, (uint64_t)bytes);
 }
 
 void arena_unmap_all(struct tm_generation *generation)
@@ -50,10 +88,13 @@ void arena_unmap_all(struct tm_generation *generation)
 	uint64_t next = generation->regions;
 
 	while (next) {
-		struct region *region = (struct region *)next;
+		struct region_page *page = (struct region_page *)next;
+		uint32_t i;
 
-		next = region->next;
-		sys_munmap((uint64_t)region, region->size);
+		for (i = 0; i < page->count && i < REGIONS_PER_PAGE; i++)
+			sys_munmap(page->region[i].start, page->region[i].size);
+		next = page->next;
+		sys_munmap((uint64_t)page, TM_PAGE);
 	}
 	generation->regions = 0;
 }

@@ -5,13 +5,19 @@
 #include "helper.h"
 
 /*
- * Maps size bytes (rounded up to pages) of zeroed memory that belongs to the
+ * Maps size bytes (rounded up to pages) of zeroed memory, page-aligned, that belongs to the
  * generation and goes when it goes.  NULL when the kernel refuses.
  * Any thread may call it, with any lock held: it takes none.
  */
 void *arena_map(struct tm_generation *generation, uint64_t size) TM_HIDDEN;
 
-/* The same for memory that stays until the helper is unloaded. */
+/* Gives whole pages of such memory to the kernel; when they are used again they are zero. */
+void arena_give_back(struct tm_generation *generation, void *memory, uint64_t size) TM_HIDDEN;
+
+/* Corrects the memory that the generation is said to use. */
+void arena_count(struct tm_generation *generation, int64_t bytes) TM_HIDDEN;
+
+/* Like arena_map for memory that stays until the helper is unloaded. */
 void *arena_map_forever(uint64_t size) TM_HIDDEN;
 
 /* The same, and a child of fork finds it zeroed. */

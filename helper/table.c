@@ -13,24 +13,50 @@
 #include "arena.h"
 #include "lock.h"
 
-#define CLASSES 4u
 #define ARENA_BYTES (64u * 1024)
 #define ARENA_MAX_BYTES (1024u * 1024)
 
+/*
+ * Sizes of segments by class, in pages: 1, 2, then 4 to 8, so that on the
+ * average four slots of five are in use; 24 is for pages with thousands of
+ * blocks.
+ */
+#define CLASSES 8u
+#define CLASS_FIRST_SPLIT 2u /* the smallest that a split makes */
+#define CLASS_SPLITS 6u      /* full ones of this class are split */
+
+static uint32_t class_pages(uint32_t class)
+{
+	return class < 2 ? 1u << class : class < CLASSES - 1 ? 2 + class : 24;
+}
+
 static uint32_t class_capacity(uint32_t class)
 {
-	return class == 0 ? 256 : class == 1 ? 1024 : class == 2 ? 1536 : 6144;
+	const uint32_t header = sizeof(struct tm_segment) / sizeof(struct tm_slot);
+
+	return class_pages(class) * (TM_PAGE / sizeof(struct tm_slot)) - header;
 }
 
-static uint32_t capacity_class(uint32_t capacity)
+static uint32_t segment_class(const struct tm_segment *segment)
 {
-	return capacity <= 256 ? 0 : capacity <= 1024 ? 1 : capacity <= 1536 ? 2 : 3;
+	uint32_t pages = segment->capacity / (TM_PAGE / sizeof(struct tm_slot)) + 1;
+
+	return pages <= 2 ? pages >> 1 : pages <= 8 ? pages - 2 : CLASSES - 1;
 }
 
-/* The smallest class, but the first, that holds this many blocks and leaves room for more. */
+static uint32_t capacity_limit(uint32_t capacity)
+{
+	return capacity - capacity / 10;
+}
+
+/* The smallest class a split makes that holds this many blocks and leaves room for more. */
 static uint32_t class_for(uint32_t live)
 {
-	return live <= 768 ? 1 : live <= 1382 ? 2 : 3;
+	uint32_t class = CLASS_FIRST_SPLIT;
+
+	while (class < CLASSES - 1 && live > class_capacity(class) / 5 * 4)
+		class++;
+	return class;
 }
 
 static struct tm_shard *shard_of(const struct tm_generation *generation, uint64_t address)
@@ -59,13 +85,12 @@ static struct tm_slot *slots_of(const struct tm_segment *segment)
 	return (struct tm_slot *)(segment + 1);
 }
 
-/* Where probing starts: one place for a page, and from there by 16-byte steps. */
+/* Where probing starts: at a cache line's first slot. */
 static uint32_t first_slot(uint64_t address, uint32_t capacity)
 {
-	uint64_t page = ((tm_page_hash(address) >> 40) * capacity) >> 24;
-	uint32_t slot = (uint32_t)page + ((uint32_t)(address >> 4) & 255);
+	uint64_t hash = (address >> 3) * UINT64_C(0xd6e8feb86659fd93);
 
-	return slot >= capacity ? slot - capacity : slot;
+	return (uint32_t)((hash >> 32) * (capacity / 4) >> 32) * 4;
 }
 
 static uint32_t next_slot(uint32_t slot, uint32_t capacity)
@@ -80,71 +105,117 @@ static bool is_live(uint64_t key)
 
 /* ---- memory of segments ------------------------------------------------ */
 
+/* Whole pages for a segment; other things take whole pages as well, they are few. */
 static void *shard_memory(struct tm_generation *generation, struct tm_shard *shard, uint64_t size)
 {
 	void *memory;
 
+	size = (size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1);
 	if (shard->arena_end - shard->arena < size) {
-		uint64_t bytes = ARENA_BYTES + shard->live * 4;
+		uint64_t bytes = shard->live * 2;
 
+		if (bytes < ARENA_BYTES)
+			bytes = ARENA_BYTES;
 		if (bytes > ARENA_MAX_BYTES)
 			bytes = ARENA_MAX_BYTES;
 		if (bytes < size)
 			bytes = size;
-		bytes &= ~UINT64_C(63);
+		bytes = (bytes + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1);
 		memory = arena_map(generation, bytes);
 		if (!memory)
 			return NULL;
+		/* Pages nobody wrote to cost nothing: they count as they are handed out. */
+		arena_count(generation, -(int64_t)bytes);
 		shard->arena = (uint64_t)memory;
 		shard->arena_end = (uint64_t)memory + bytes;
 	}
 	memory = (void *)shard->arena;
 	shard->arena += size;
+	arena_count(generation, (int64_t)size);
 	return memory;
+}
+
+/* A free segment of this class that the kernel has the pages of.  NULL when there is none. */
+static struct tm_segment *free_list_take(struct tm_shard *shard, uint32_t class)
+{
+	uint64_t *list = (uint64_t *)shard->free_list;
+	uint32_t i;
+
+	for (i = 0; i < shard->free_count; i++) {
+		if ((list[i] & (TM_PAGE - 1)) == class) {
+			uint64_t segment = list[i] - class;
+
+			list[i] = list[--shard->free_count];
+			return (struct tm_segment *)segment;
+		}
+	}
+	return NULL;
+}
+
+static bool free_list_add(struct tm_generation *generation, struct tm_shard *shard,
+			  const struct tm_segment *segment, uint32_t class)
+{
+	if (shard->free_count == shard->free_capacity) {
+		uint32_t capacity = shard->free_capacity ? shard->free_capacity * 2 : 64;
+		uint64_t *list = shard_memory(generation, shard, capacity * sizeof(*list));
+
+		if (!list)
+			return false;
+		tm_memcpy(list, (void *)shard->free_list, shard->free_count * sizeof(*list));
+		shard->free_list = (uint64_t)list;
+		shard->free_capacity = capacity;
+	}
+	((uint64_t *)shard->free_list)[shard->free_count++] = (uint64_t)segment | class;
+	return true;
 }
 
 static struct tm_segment *segment_new(struct tm_generation *generation, struct tm_shard *shard,
 				      uint32_t class, uint32_t depth)
 {
-	uint32_t capacity = class_capacity(class);
-	uint64_t size = sizeof(struct tm_segment) + capacity * sizeof(struct tm_slot);
-	struct tm_segment *segment = (struct tm_segment *)shard->free_segments[class];
+	uint64_t size = class_pages(class) * (uint64_t)TM_PAGE;
+	struct tm_segment *segment = (struct tm_segment *)shard->spare;
 
-	if (segment) {
-		shard->free_segments[class] = segment->next_free;
+	if (segment && segment_class(segment) == class) {
+		shard->spare = 0;
 		tm_memset(segment, 0, size);
 	} else {
-		segment = shard_memory(generation, shard, size);
+		segment = free_list_take(shard, class);
+		if (segment)
+			arena_count(generation, (int64_t)size);
+		else
+			segment = shard_memory(generation, shard, size);
 		if (!segment)
 			return NULL;
 	}
-	segment->capacity = capacity;
+	segment->capacity = class_capacity(class);
 	segment->depth = depth;
 	return segment;
 }
 
-static void segment_free(struct tm_shard *shard, struct tm_segment *segment)
+/* Keeps the segment at hand, and gives the pages of the one before it to the kernel. */
+static void segment_free(struct tm_generation *generation, struct tm_shard *shard,
+			 struct tm_segment *segment)
 {
-	uint32_t class = capacity_class(segment->capacity);
+	struct tm_segment *old = (struct tm_segment *)shard->spare;
 
-	segment->next_free = shard->free_segments[class];
-	shard->free_segments[class] = (uint64_t)segment;
+	shard->spare = (uint64_t)segment;
+	if (old && free_list_add(generation, shard, old, segment_class(old)))
+		arena_give_back(generation, old, class_pages(segment_class(old)) * (uint64_t)TM_PAGE);
 }
 
 int table_init(struct tm_generation *generation)
 {
-	/* Each shard begins with a directory of one entry and a small segment, in one mapping. */
-	const uint64_t segment_size =
-		sizeof(struct tm_segment) + class_capacity(0) * sizeof(struct tm_slot);
+	/* A shard begins with a directory of one entry and a segment of one page. */
 	struct tm_shard *shards = arena_map(generation, TM_SHARDS * sizeof(*shards));
-	uint8_t *memory = arena_map(generation, TM_SHARDS * (64 + segment_size));
+	uint8_t *directories = arena_map(generation, TM_SHARDS * 64);
+	uint8_t *segments = arena_map(generation, TM_SHARDS * TM_PAGE);
 	uint32_t i;
 
-	if (!shards || !memory)
+	if (!shards || !directories || !segments)
 		return -TM_ENOMEM;
 	for (i = 0; i < TM_SHARDS; i++) {
-		uint64_t *directory = (uint64_t *)(memory + i * (64 + segment_size));
-		struct tm_segment *segment = (struct tm_segment *)(directory + 8);
+		uint64_t *directory = (uint64_t *)(directories + i * 64);
+		struct tm_segment *segment = (struct tm_segment *)(segments + i * TM_PAGE);
 
 		segment->capacity = class_capacity(0);
 		directory[0] = (uint64_t)segment;
@@ -190,7 +261,7 @@ static bool directory_double(struct tm_generation *generation, struct tm_shard *
 
 	if (depth >= TM_MAX_DEPTH)
 		return false;
-	new = shard_memory(generation, shard, (count * 2 * sizeof(*new) + 63) & ~UINT64_C(63));
+	new = shard_memory(generation, shard, count * 2 * sizeof(*new));
 	if (!new)
 		return false;
 	for (i = 0; i < count; i++)
@@ -226,7 +297,7 @@ static bool segment_rebuild(struct tm_generation *generation, struct tm_shard *s
 	segment_copy(shard, segment, new, 32, 0);
 	directory_replace(shard, segment, new, index & ((UINT32_C(1) << segment->depth) - 1),
 			  UINT32_C(1) << segment->depth);
-	segment_free(shard, segment);
+	segment_free(generation, shard, segment);
 	return true;
 }
 
@@ -245,7 +316,7 @@ static bool segment_split(struct tm_generation *generation, struct tm_shard *sha
 		new[side] = segment_new(generation, shard, class_for(sides[side]), bit + 1);
 		if (!new[side]) {
 			if (side)
-				segment_free(shard, new[0]);
+				segment_free(generation, shard, new[0]);
 			return false;
 		}
 	}
@@ -254,7 +325,7 @@ static bool segment_split(struct tm_generation *generation, struct tm_shard *sha
 	for (side = 0; side < 2; side++)
 		directory_replace(shard, segment, new[side], low | side << bit,
 				  UINT32_C(1) << (bit + 1));
-	segment_free(shard, segment);
+	segment_free(generation, shard, segment);
 	return true;
 }
 
@@ -263,7 +334,7 @@ static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm
 				     struct tm_segment *segment, uint64_t address)
 {
 	const struct tm_slot *slots = slots_of(segment);
-	uint32_t class = capacity_class(segment->capacity);
+	uint32_t class = segment_class(segment);
 	uint32_t sides[2] = {0, 0};
 	uint32_t depth, i, index;
 
@@ -271,7 +342,7 @@ static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm
 	index = tm_directory_index(address, depth);
 	if (segment->live < segment->capacity / 8 * 5)
 		return segment_rebuild(generation, shard, segment, class, index);
-	if (class < 2)
+	if (class < CLASS_SPLITS)
 		return segment_rebuild(generation, shard, segment, class + 1, index);
 	if (segment->depth >= TM_MAX_DEPTH)
 		return false;
@@ -280,8 +351,8 @@ static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm
 			sides[tm_directory_index(tm_slot_address(&slots[i]), segment->depth + 1) >>
 			      segment->depth]++;
 	/* One page alone, with at most 4096 blocks: the largest class holds it. */
-	if (class == 2 && (!sides[0] || !sides[1]))
-		return segment_rebuild(generation, shard, segment, 3, index);
+	if (class == CLASS_SPLITS && (!sides[0] || !sides[1]))
+		return segment_rebuild(generation, shard, segment, CLASSES - 1, index);
 	return segment_split(generation, shard, segment, index, sides);
 }
 
@@ -306,7 +377,7 @@ static struct tm_slot *slot_find(const struct tm_segment *segment, uint64_t addr
 
 static bool is_full(const struct tm_segment *segment)
 {
-	return segment->live + segment->dead + 1 > segment->capacity - segment->capacity / 10;
+	return segment->live + segment->dead + 1 > capacity_limit(segment->capacity);
 }
 
 enum table_result table_put(struct tm_generation *generation, uint32_t owner,

@@ -56,8 +56,7 @@ struct tm_segment {
 	uint32_t depth;    /* directory bits this segment was made for; constant */
 	uint32_t live;     /* written by hooks, shard lock */
 	uint32_t dead;     /* written by hooks, shard lock */
-	uint64_t next_free; /* next segment of the same capacity on the shard's free list */
-	uint64_t reserved[5];
+	uint64_t reserved[6];
 };
 
 #define TM_MAX_SEGMENT 8192u
@@ -79,10 +78,13 @@ struct tm_shard {
 	uint64_t directory;       /* address | depth; written by hooks, shard lock */
 	uint64_t untracked_frees; /* written by hooks, shard lock */
 	uint64_t live;            /* blocks; written by hooks, shard lock */
-	uint64_t free_segments[4]; /* by capacity class; written by hooks, shard lock */
+	uint64_t free_list;       /* helper's own: segments to be used again; shard lock */
+	uint32_t free_count;
+	uint32_t free_capacity;
+	uint64_t spare;           /* helper's own: the segment freed last */
 	uint64_t arena;           /* helper's own: next free byte for segments … */
 	uint64_t arena_end;       /* … and the end of that memory */
-	uint64_t reserved[7];
+	uint64_t reserved[8];
 };
 
 #define TM_SHARD_BITS 6

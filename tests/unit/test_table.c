@@ -1,0 +1,266 @@
+/*
+ * links: helper/table.c helper/arena.c helper/arch/x86_64/system.S
+ *
+ * The trace table against a plain model: what was put is found, what was taken
+ * is gone, whatever the addresses look like, and the table keeps the
+ * invariants of tm_layout.h at every size.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "arena.h"
+#include "lock.h"
+#include "table.h"
+
+struct tm_header tm_header;
+
+#define OWNER 1u
+
+static struct tm_generation *new_generation(void)
+{
+	struct tm_generation *generation = calloc(1, sizeof(*generation));
+
+	generation->locks = (uint64_t)calloc(1, sizeof(struct tm_locks));
+	assert_int_equal(table_init(generation), 0);
+	return generation;
+}
+
+static void free_generation(struct tm_generation *generation)
+{
+	arena_unmap_all(generation);
+	free((void *)generation->locks);
+	free(generation);
+}
+
+static enum table_result put(struct tm_generation *generation, uint64_t address, uint64_t size,
+			     uint32_t traceback, uint64_t *replaced)
+{
+	struct tm_block block = {address, size, traceback};
+
+	return table_put(generation, OWNER, &block, replaced);
+}
+
+static uint64_t random_state = 88172645463325252u;
+
+static uint64_t next_random(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state;
+}
+
+/* A slot keeps address, size and traceback exactly, up to their largest values. */
+static void keeps_all_fields(void **state)
+{
+	static const struct tm_block blocks[] = {
+		{0x10, 0, 1},
+		{0x7fffdeadbee0, 1, UINT32_MAX},
+		{TM_ADDRESS_MASK, TM_MAX_SIZE, 7},
+		{0x2, UINT64_C(1) << 32, 9},
+	};
+	struct tm_generation *generation = new_generation();
+	struct tm_block found;
+	uint64_t replaced;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
+		assert_int_equal(table_put(generation, OWNER, &blocks[i], &replaced), TABLE_NONE);
+	for (i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++) {
+		assert_true(table_find(generation, blocks[i].address, &found));
+		assert_int_equal(found.size, blocks[i].size);
+		assert_int_equal(found.traceback, blocks[i].traceback);
+		assert_int_equal(table_take(generation, OWNER, blocks[i].address, &found),
+				 TABLE_FOUND);
+		assert_int_equal(found.size, blocks[i].size);
+		assert_false(table_find(generation, blocks[i].address, &found));
+	}
+	free_generation(generation);
+}
+
+/* An address that is put again replaces its record and tells the old size. */
+static void replaces_an_address(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	struct tm_block found;
+	uint64_t replaced;
+
+	(void)state;
+	assert_int_equal(put(generation, 0x1000, 24, 5, &replaced), TABLE_NONE);
+	assert_int_equal(replaced, 0);
+	assert_int_equal(put(generation, 0x1000, 99, 6, &replaced), TABLE_FOUND);
+	assert_int_equal(replaced, 24);
+	assert_int_equal(table_take(generation, OWNER, 0x1000, &found), TABLE_FOUND);
+	assert_int_equal(found.size, 99);
+	assert_int_equal(found.traceback, 6);
+	assert_true(table_is_valid(generation));
+	free_generation(generation);
+}
+
+/* What a slot cannot hold is refused, not cut. */
+static void refuses_what_does_not_fit(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	uint64_t replaced;
+
+	(void)state;
+	assert_int_equal(put(generation, 0, 1, 1, &replaced), TABLE_DROPPED);
+	assert_int_equal(put(generation, TM_SLOT_DEAD, 1, 1, &replaced), TABLE_DROPPED);
+	assert_int_equal(put(generation, TM_ADDRESS_MASK + 1, 1, 1, &replaced), TABLE_DROPPED);
+	assert_int_equal(put(generation, 0x1000, TM_MAX_SIZE + 1, 1, &replaced), TABLE_DROPPED);
+	free_generation(generation);
+}
+
+/* A free of an unknown address is counted in its shard. */
+static void counts_untracked_frees(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	const struct tm_shard *shards = (const struct tm_shard *)generation->shards;
+	struct tm_block found;
+
+	(void)state;
+	assert_int_equal(table_take(generation, OWNER, 0x5000, &found), TABLE_NONE);
+	assert_int_equal(shards[tm_shard_index(0x5000)].untracked_frees, 1);
+	free_generation(generation);
+}
+
+/* A thread that comes back while it holds the shard is refused; it must not wait for itself. */
+static void refuses_its_own_lock(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	uint32_t *lock = &tm_locks(generation)->shard[tm_shard_index(0x1000)].word;
+	struct tm_block found;
+	uint64_t replaced;
+
+	(void)state;
+	assert_true(lock_take(lock, OWNER));
+	assert_int_equal(put(generation, 0x1000, 8, 1, &replaced), TABLE_DROPPED);
+	assert_int_equal(table_take(generation, OWNER, 0x1000, &found), TABLE_DROPPED);
+	lock_release(lock);
+	assert_int_equal(put(generation, 0x1000, 8, 1, &replaced), TABLE_NONE);
+	free_generation(generation);
+}
+
+/* A page can hold a block at each of its bytes. */
+static void holds_a_page_full_of_bytes(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	struct tm_block found;
+	uint64_t replaced, i;
+
+	(void)state;
+	for (i = 0; i < 3 * 4096; i++)
+		assert_int_equal(put(generation, 0x7f0000000000 + i, 1, 1, &replaced), TABLE_NONE);
+	assert_true(table_is_valid(generation));
+	for (i = 0; i < 3 * 4096; i++)
+		assert_true(table_find(generation, 0x7f0000000000 + i, &found));
+	free_generation(generation);
+}
+
+/* Every other block of a long run freed and put back, many times: the dead do not pile up. */
+static void survives_churn_in_place(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	struct tm_block found;
+	uint64_t replaced, memory, turn, i;
+
+	(void)state;
+	for (i = 0; i < 20000; i++)
+		put(generation, 0x555500000000 + i * 48, i, 3, &replaced);
+	memory = generation->memory;
+	for (turn = 0; turn < 50; turn++) {
+		for (i = turn & 1; i < 20000; i += 2)
+			assert_int_equal(table_take(generation, OWNER, 0x555500000000 + i * 48,
+						    &found),
+					 TABLE_FOUND);
+		for (i = turn & 1; i < 20000; i += 2)
+			assert_int_equal(put(generation, 0x555500000000 + i * 48, i, 3, &replaced),
+					 TABLE_NONE);
+	}
+	assert_true(table_is_valid(generation));
+	assert_true(generation->memory <= 2 * memory);
+	free_generation(generation);
+}
+
+#define MODEL 200000u
+
+/* Random puts and takes against an array that remembers what must be there. */
+static void agrees_with_a_model(void **state)
+{
+	static uint32_t model[MODEL]; /* size + 1, 0: absent */
+	struct tm_generation *generation = new_generation();
+	struct tm_block found;
+	uint64_t replaced, turn, live = 0;
+	const struct tm_shard *shards = (const struct tm_shard *)generation->shards;
+
+	(void)state;
+	memset(model, 0, sizeof(model));
+	for (turn = 0; turn < 2000000; turn++) {
+		uint32_t i = (uint32_t)(next_random() % MODEL);
+		/* Dense runs, large strides and odd addresses, as allocators make them. */
+		uint64_t address = i < MODEL / 2	 ? 0x555555559000 + i * 32u
+				   : i < MODEL / 4 * 3 ? 0x7f1200000000 + i * 8208u
+						       : 0x7f4400000001 + i * 3u;
+		uint32_t size = (uint32_t)next_random() >> 8;
+
+		if (model[i] && next_random() % 4) {
+			assert_int_equal(table_take(generation, OWNER, address, &found),
+					 TABLE_FOUND);
+			assert_int_equal(found.size, model[i] - 1);
+			model[i] = 0;
+			live--;
+		} else {
+			enum table_result result = put(generation, address, size, i, &replaced);
+
+			assert_int_equal(result, model[i] ? TABLE_FOUND : TABLE_NONE);
+			assert_int_equal(replaced, model[i] ? model[i] - 1 : 0);
+			live += !model[i];
+			model[i] = size + 1;
+		}
+		if (turn % 400000 == 0)
+			assert_true(table_is_valid(generation));
+	}
+	assert_true(table_is_valid(generation));
+	for (turn = 0; turn < TM_SHARDS; turn++)
+		live -= shards[turn].live;
+	assert_int_equal(live, 0);
+	free_generation(generation);
+}
+
+/* A live block costs at most 24 bytes, growth and all (plus the start of an empty table). */
+static void costs_24_bytes_a_block(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	uint64_t replaced, i, empty = generation->memory;
+
+	(void)state;
+	for (i = 1; i <= 1000000; i++)
+		put(generation, 0x555500000000 + i * 64, 40, 1, &replaced);
+	print_message("%.1f bytes a block at 1,000,000 blocks\n",
+		      (double)(generation->memory - empty) / 1e6);
+	assert_true(generation->memory - empty <= 24 * UINT64_C(1000000));
+	free_generation(generation);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keeps_all_fields),
+		cmocka_unit_test(replaces_an_address),
+		cmocka_unit_test(refuses_what_does_not_fit),
+		cmocka_unit_test(counts_untracked_frees),
+		cmocka_unit_test(refuses_its_own_lock),
+		cmocka_unit_test(holds_a_page_full_of_bytes),
+		cmocka_unit_test(survives_churn_in_place),
+		cmocka_unit_test(agrees_with_a_model),
+		cmocka_unit_test(costs_24_bytes_a_block),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
