@@ -131,7 +131,9 @@ static const char *unmovable(const ZydisDecodedInstruction *instruction, uint32_
 	}
 	if (is_rip_relative(instruction) && instruction->address_width != 64)
 		return "a 32-bit instruction-relative operand";
-	if (instruction->raw.imm[0].is_relative && instruction->operand_width == 16)
+	/* Makers of processors do not agree on what it means. */
+	if (instruction->raw.imm[0].is_relative &&
+	    (instruction->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))
 		return "a 16-bit branch";
 	return NULL;
 }
