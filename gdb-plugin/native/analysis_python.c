@@ -1,6 +1,6 @@
 /*
  * The analysis for Python: `_tm.group`, `_tm.filter`, `_tm.skip`, `_tm.drop`,
- * `_tm.distinct`, `_tm.image_addresses`, `_tm.image_traces`.  Arrays go to and
+ * `_tm.measure`, `_tm.image_addresses`, `_tm.image_traces`.  Arrays go to and
  * fro as bytes objects.
  *
  * May use: analysis.h, analysis_trees.h, parts.h.  Must not use: gdb.
@@ -251,21 +251,26 @@ static PyObject *filter(PyObject *self, PyObject *arguments)
 	return error ? raise_made(&made, error) : made_value(&made, nodes);
 }
 
-static PyObject *distinct(PyObject *self, PyObject *arguments)
+static PyObject *measure(PyObject *self, PyObject *arguments)
 {
+	struct traces_measure totals;
 	PyObject *rows, *nodes;
 	Py_ssize_t frame_count;
-	struct traces traces;
 	struct tm_error *error;
-	size_t count = 0;
+	struct traces traces;
 
 	(void)self;
-	if (!PyArg_ParseTuple(arguments, "OOn:distinct", &rows, &nodes, &frame_count))
+	if (!PyArg_ParseTuple(arguments, "OOn:measure", &rows, &nodes, &frame_count))
 		return NULL;
 	error = traces_check(rows, nodes, NULL, (size_t)frame_count, 0, &traces);
 	if (!error)
-		error = traces_distinct(&traces, &count);
-	return error ? tm_raise(error) : PyLong_FromSize_t(count);
+		error = traces_measure(&traces, &totals);
+	if (error)
+		return tm_raise(error);
+	return Py_BuildValue("(KKKK)", (unsigned long long)totals.blocks,
+			     (unsigned long long)totals.size,
+			     (unsigned long long)totals.tracebacks,
+			     (unsigned long long)totals.depth);
 }
 
 /* ---- images -------------------------------------------------------------------------- */
@@ -391,8 +396,9 @@ static PyMethodDef functions[] = {
 	{ "skip", skip, METH_VARARGS,
 	  "skip(rows, nodes, flags) -> (rows, nodes): without flagged most recent frames" },
 	{ "drop", drop, METH_VARARGS, "drop(rows, nodes, flags) -> (rows, nodes)" },
-	{ "distinct", distinct, METH_VARARGS,
-	  "distinct(rows, nodes, frame_count) -> number of different tracebacks" },
+	{ "measure", measure, METH_VARARGS,
+	  "measure(rows, nodes, frame_count) -> (blocks, bytes, different tracebacks, frames of "
+	  "the deepest)" },
 	{ "image_addresses", image_addresses, METH_VARARGS,
 	  "image_addresses(image) -> ([(address, exact)], by node the number of its address)" },
 	{ "image_traces", image_traces, METH_VARARGS,

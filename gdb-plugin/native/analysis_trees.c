@@ -262,17 +262,47 @@ struct tm_error *traces_drop(const struct traces *traces, const uint8_t *drop,
 	return error;
 }
 
-struct tm_error *traces_distinct(const struct traces *traces, size_t *ret)
+/* ---- totals -------------------------------------------------------------------------- */
+
+static struct tm_error *measure_depth(const struct traces *traces, struct traces_measure *ret)
+{
+	uint32_t *depths = malloc((traces->node_count + 1) * sizeof(*depths));
+
+	if (!depths)
+		return tm_error_no_memory();
+	for (size_t i = 0; i < traces->node_count; i++) {
+		uint32_t parent = traces->nodes[i].parent;
+
+		depths[i] = parent == TM_NO_NODE ? 1 : depths[parent] + 1;
+		if (depths[i] > ret->depth)
+			ret->depth = depths[i];
+	}
+	free(depths);
+	return NULL;
+}
+
+struct tm_error *traces_measure(const struct traces *traces, struct traces_measure *ret)
 {
 	uint8_t *seen = calloc(traces->node_count + 1, 1);
+	int failed = 0;
 
 	if (!seen)
 		return tm_error_no_memory();
-	*ret = 0;
-	for (size_t i = 0; i < traces->row_count; i++) {
-		*ret += !seen[traces->rows[i].node];
-		seen[traces->rows[i].node] = 1;
+	*ret = (struct traces_measure){ 0, 0, 0, 0 };
+	for (size_t i = 0; i < traces->row_count && !failed; i++) {
+		const struct trace_row *row = &traces->rows[i];
+		uint64_t size;
+
+		failed = __builtin_mul_overflow(row->size, row->count, &size) ||
+			 __builtin_add_overflow(ret->size, size, &ret->size) ||
+			 __builtin_add_overflow(ret->blocks, row->count, &ret->blocks) ||
+			 (ret->size | ret->blocks) >> 63;
+		ret->tracebacks += !seen[row->node];
+		seen[row->node] = 1;
 	}
 	free(seen);
-	return NULL;
+	if (failed)
+		return tm_error_new(TM_ERROR_INPUT,
+				    "the snapshot's blocks add up to more than 2^63 bytes");
+	return measure_depth(traces, ret);
 }

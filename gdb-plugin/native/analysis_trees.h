@@ -52,8 +52,14 @@ struct tm_error *traces_skip(const struct traces *traces, const uint8_t *skip,
 struct tm_error *traces_drop(const struct traces *traces, const uint8_t *drop,
 			     struct made_traces *ret) __attribute__((warn_unused_result));
 
-/* How many different tracebacks the rows name. */
-struct tm_error *traces_distinct(const struct traces *traces, size_t *ret)
+struct traces_measure {
+	uint64_t blocks;
+	uint64_t size;       /* bytes */
+	uint64_t tracebacks; /* different ones that rows name */
+	uint64_t depth;      /* frames of the deepest node */
+};
+
+struct tm_error *traces_measure(const struct traces *traces, struct traces_measure *ret)
 	__attribute__((warn_unused_result));
 
 #endif

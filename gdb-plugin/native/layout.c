@@ -39,11 +39,12 @@ static const struct field fields[] = {
 
 	STRUCT(tm_segment),
 	FIELD(tm_segment, capacity), FIELD(tm_segment, depth), FIELD(tm_segment, live),
-	FIELD(tm_segment, dead), FIELD(tm_segment, next_free), FIELD(tm_segment, reserved),
+	FIELD(tm_segment, dead), FIELD(tm_segment, reserved),
 
 	STRUCT(tm_shard),
 	FIELD(tm_shard, directory), FIELD(tm_shard, untracked_frees), FIELD(tm_shard, live),
-	FIELD(tm_shard, free_segments), FIELD(tm_shard, arena), FIELD(tm_shard, arena_end),
+	FIELD(tm_shard, free_list), FIELD(tm_shard, free_count), FIELD(tm_shard, free_capacity),
+	FIELD(tm_shard, spare), FIELD(tm_shard, arena), FIELD(tm_shard, arena_end),
 	FIELD(tm_shard, reserved),
 
 	STRUCT(tm_node),

@@ -8,9 +8,11 @@ imports gdb, and only when it is called.
 from tm.errors import TmError
 from tm.model import (Block, BaseFilter, DomainFilter, Filter, Frame, Snapshot, Statistic,
                       StatisticDiff, Trace, Traceback)
+from tm.version import VERSION as __version__
 
 __all__ = ["BaseFilter", "Block", "DomainFilter", "Filter", "Frame", "Snapshot", "Statistic",
-           "StatisticDiff", "TmError", "Trace", "Traceback", "clear_traces",
+           "StatisticDiff", "TmError", "Trace", "Traceback", "__version__",
+           "clear_traces",
            "get_object_traceback", "get_traceback_limit", "get_traced_memory",
            "get_tracemalloc_memory", "is_tracing", "reset_peak", "start", "stop",
            "take_snapshot"]

@@ -236,12 +236,7 @@ class Snapshot:
 
     def _total(self):
         if self._totals is None:
-            blocks = size = 0
-            for row in self._iterate_rows():
-                blocks += row[1]
-                size += row[0] * row[1]
-            self._totals = (blocks, size,
-                            _tm.distinct(self._rows, self._nodes, len(self._frames)))
+            self._totals = _tm.measure(self._rows, self._nodes, len(self._frames))
         return self._totals
 
     @property

@@ -1,0 +1,3 @@
+"""The version of the plugin.  Must import nothing."""
+
+VERSION = "0.1"
