@@ -53,7 +53,7 @@ class Layout(unittest.TestCase):
     def test_constants(self):
         macros = subprocess.run(["gcc", "-E", "-dM", HEADER], check=True, capture_output=True,
                                 text=True).stdout
-        names = re.findall(r"^#define TM_(\w+) ", macros, re.M)
+        names = re.findall(r"^#define TM_(\w+) \S", macros, re.M)
         self.assertGreater(len(names), 30)
         source = '#include <stdio.h>\n#include "%s"\nint main(void) {\n' % HEADER
         source += "".join('printf("%%s %%llu\\n", "%s", (unsigned long long)TM_%s);\n'
