@@ -17,7 +17,10 @@ void *kept[THREADS][KEPT];
 
 __attribute__((noinline)) static void *make_packet(uint32_t number)
 {
-	return calloc(1, 64 + number % 4 * 16);
+	uint32_t *packet = calloc(1, 64 + number % 4 * 16);
+
+	packet[0] = number;
+	return packet;
 }
 
 __attribute__((noinline)) static void *make_page(uint32_t number)
