@@ -61,10 +61,8 @@ def forget_previous():
     gdb stays, so that they go on being equal to what they are compared with.
     """
     names = [name for name in sys.modules if name == "tm" or name.startswith("tm.")]
-    for name in ("tm.commands", "tm.process", "tm.launch"):
-        unregister = getattr(sys.modules.get(name), "unregister", None)
-        if unregister:
-            unregister()
+    if "tm.commands" in names:
+        sys.modules["tm.commands"].unregister()
     keep = bool(len(sys.modules["tm.snapshots"].registry)) if "tm.snapshots" in names else False
     for name in names:
         if not keep or name == "tm" or name.startswith("tm.commands") \

@@ -120,7 +120,7 @@ class _SystemCall:
     _STUB = bytes.fromhex("4889f8 4889f7 4889d6 4889ca 4d89c2 4d89c8 4c8b4c2408 0f05 c3")
 
     def __init__(self) -> None:
-        self.address = _entry_point() + 16
+        self.address = inferior.entry_point() + 16
 
     def __call__(self, number: int, *arguments: int) -> int:
         padded = list(arguments) + [0] * (6 - len(arguments))
@@ -130,16 +130,6 @@ class _SystemCall:
             return inferior.call(self.address, number, *padded)
         finally:
             inferior.write(self.address, saved)
-
-
-def _entry_point() -> int:
-    """The program's entry point at run time (AT_ENTRY of the auxiliary vector)."""
-    vector = inferior.target_file(f"/proc/{gdb.selected_inferior().pid}/auxv")
-    for offset in range(0, len(vector) - 15, 16):
-        kind = int.from_bytes(vector[offset:offset + 8], "little")
-        if kind == 9:
-            return int.from_bytes(vector[offset + 8:offset + 16], "little")
-    raise TmError("The process has no entry point in its auxiliary vector.")
 
 
 def load_bias(file: maps.MappedFile) -> int:

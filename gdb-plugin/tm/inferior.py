@@ -162,6 +162,16 @@ def memory_map() -> List[maps.Mapping]:
     return maps.parse(target_file(f"/proc/{pid}/maps").decode("utf-8", "surrogateescape"))
 
 
+def entry_point() -> int:
+    """The program's entry point at run time (AT_ENTRY of the auxiliary vector)."""
+    vector = target_file(f"/proc/{gdb.selected_inferior().pid}/auxv")
+    for offset in range(0, len(vector) - 15, 16):
+        kind = int.from_bytes(vector[offset:offset + 8], "little")
+        if kind == 9:
+            return int.from_bytes(vector[offset + 8:offset + 16], "little")
+    raise TmError("The process has no entry point in its auxiliary vector.")
+
+
 def object_file(path: str) -> str:
     """Where the debugger can read a file that the process has mapped."""
     if is_remote():

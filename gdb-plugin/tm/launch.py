@@ -3,17 +3,19 @@
 The start then happens when the loader says that all objects are mapped and
 relocated, before the first constructor runs: at its notice function
 (`_dl_debug_state`, the r_brk of <link.h>, in glibc and musl) with the state
-RT_CONSISTENT.  The breakpoint there is an internal one; its condition does the
-work and is false, so the program does not stop.
+RT_CONSISTENT; in a program without a loader, at its entry point.  The
+breakpoint there is an internal one; its condition does the work and is false,
+so the program does not stop.
 """
 
 from typing import Callable, Optional
 
+import _tm
 import gdb
 
+from . import frames, inferior
 from .errors import TmError
 
-_NOTICE = "_dl_debug_state"
 _RT_CONSISTENT = 0
 
 
@@ -24,17 +26,37 @@ class _Armed:
         self.limit = limit
         self.start = start
         self.done = False
-        self.breakpoint = gdb.Breakpoint(_NOTICE, internal=True)
-        self.breakpoint.silent = True
-        self.breakpoint.condition = "$_tm_start_when_armed()"
+        self.helper_address = 0
+        self.breakpoint: Optional[gdb.Breakpoint] = None
+
+    def place(self) -> None:
+        """Sets the breakpoint as soon as the new process has its place for it."""
+        if self.breakpoint is not None or self.done or not inferior.has_process():
+            return
+        address = _notice_address()
+        if address is not None:
+            self.breakpoint = gdb.Breakpoint(f"*{address:#x}", internal=True)
+            self.breakpoint.silent = True
+            self.breakpoint.condition = "$_tm_start_when_armed()"
 
     def release(self) -> None:
         """Takes the breakpoint away again."""
-        if self.breakpoint.is_valid():
+        if self.breakpoint is not None and self.breakpoint.is_valid():
             self.breakpoint.delete()
+        self.breakpoint = None
 
 
 _armed: Optional[_Armed] = None
+
+
+def _notice_address() -> Optional[int]:
+    program = gdb.current_progspace().filename
+    if program is None or _tm.elf_segments(program)["interp"] is None:
+        return inferior.entry_point()
+    try:
+        return int(gdb.parse_and_eval("(unsigned long) &_dl_debug_state"))
+    except gdb.error:
+        return None  # the loader's symbols come with one of the next objects
 
 
 class _StartWhenArmed(gdb.Function):
@@ -48,17 +70,14 @@ class _StartWhenArmed(gdb.Function):
         if _armed is None or _armed.done or not _objects_are_consistent():
             return False
         _armed.done = True
-        gdb.post_event(disarm)
         try:
-            report = _armed.start(_armed.limit)
+            report = _armed.start(_armed.limit, is_launch=True)
         except TmError as error:
             gdb.write(f"Tracing was not started: {error}\n", gdb.STDERR)
             return False
+        _armed.helper_address = report.helper_address
         gdb.write(f"{report}\n")
         return False
-
-
-_StartWhenArmed()
 
 
 def _objects_are_consistent() -> bool:
@@ -67,15 +86,14 @@ def _objects_are_consistent() -> bool:
         # int r_version; struct link_map *r_map; ElfW(Addr) r_brk; enum r_state
         state = gdb.parse_and_eval("*(int *)((char *)&_r_debug + 24)")
     except gdb.error:
-        return True
+        return True  # musl gives its notice once, when all is done
     return int(state) == _RT_CONSISTENT
 
 
 def arm(limit: int, start: Callable) -> str:
-    """Lets the next `run` be traced; start(limit) does it.  Returns what to tell the user."""
+    """Lets the next `run` be traced; start(limit, is_launch) does it.  Returns what to tell the user."""
     global _armed
-    program = gdb.current_progspace().filename
-    if program is None:
+    if gdb.current_progspace().filename is None:
         raise TmError("No program to run: use `file PROGRAM` first, or attach to a process.")
     disarm()
     _armed = _Armed(limit, start)
@@ -96,3 +114,43 @@ def disarm() -> bool:
 def armed_limit() -> Optional[int]:
     """The number of frames that waits for the next run, or None."""
     return _armed.limit if _armed is not None and not _armed.done else None
+
+
+def _on_new_objfile(_event) -> None:
+    if _armed is not None:
+        _armed.place()
+
+
+def _on_stop(_event) -> None:
+    """What must not happen while the breakpoint's condition runs: new symbols set it anew."""
+    if _armed is not None and _armed.done:
+        address = _armed.helper_address
+        disarm()
+        if address:
+            frames.add_helper_symbols(address)
+
+
+def _on_exited(_event) -> None:
+    if _armed is not None and _armed.done:
+        disarm()
+
+
+_LISTENERS = (
+    (gdb.events.new_objfile, _on_new_objfile),
+    (gdb.events.stop, _on_stop),
+    (gdb.events.exited, _on_exited),
+)
+
+
+def register() -> None:
+    """Defines the condition's function and listens for new processes."""
+    _StartWhenArmed()
+    for registry, listener in _LISTENERS:
+        registry.connect(listener)
+
+
+def unregister() -> None:
+    """Lets go of gdb's events, before the plugin is loaded anew."""
+    disarm()
+    for registry, listener in _LISTENERS:
+        registry.disconnect(listener)

@@ -108,12 +108,14 @@ class PatchList:
         self.helper.write_field("relay_count", len(self.regions))
 
     def redirected(self) -> List[dict]:
-        """The patches of the program's functions that are in place."""
+        """The patches of allocator functions that are in place."""
         start, end = self.helper.header["image_start"], self.helper.header["image_end"]
         return [
             patch
             for patch in self.patches
-            if patch["active"] and not start <= patch["function"] < end
+            if patch["active"]
+            and patch["shape"] != _LAYOUT["SHAPE_LOADER"]
+            and not start <= patch["function"] < end
         ]
 
 

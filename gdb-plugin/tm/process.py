@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import _tm
 
-from . import helper, inferior, launch, maps, model, patches, symbols
+from . import frames, helper, inferior, launch, maps, model, patches
 from .errors import TmError
 
 MAX_FRAMES = _tm.layout["MAX_FRAMES"]
@@ -90,12 +90,17 @@ def is_tracing() -> bool:
 # ---- start -------------------------------------------------------------------
 
 
-def start(limit: int) -> StartReport:
-    """Starts tracing with tracebacks of at most limit frames (1 to 1000)."""
+def start(limit: int, is_launch: bool = False) -> StartReport:
+    """Starts tracing with tracebacks of at most limit frames (1 to 1000).
+
+    is_launch: gdb itself has stopped the new process, for a breakpoint's
+    condition, in the middle of which breakpoints must not be set anew.
+    """
     begun = time.monotonic()
     if not 1 <= limit <= MAX_FRAMES:
         raise TmError(f"NFRAME must be from 1 to {MAX_FRAMES}, not {limit}.")
-    inferior.require_stopped()
+    if not is_launch:
+        inferior.require_stopped()
     inferior.require_architecture()
     helper.Helper.image()
     found = _helper()
@@ -120,12 +125,9 @@ def start(limit: int) -> StartReport:
             started.roll_back()
             raise
     _found[inferior.selected().pid] = started.helper.address
-    symbols.add_helper(started.helper.header["image_start"])
-    redirected = [
-        patch
-        for patch in started.patches.redirected()
-        if patch["shape"] != _tm.layout["SHAPE_LOADER"]
-    ]
+    if not is_launch:
+        frames.add_helper_symbols(started.helper.header["image_start"])
+    redirected = started.patches.redirected()
     return StartReport(
         limit,
         len(redirected),
@@ -314,7 +316,6 @@ def status() -> dict:
             "domain": patch["domain"],
         }
         for patch in patches.PatchList(found).redirected()
-        if patch["shape"] != _tm.layout["SHAPE_LOADER"]
     ]
     return result
 
@@ -324,7 +325,7 @@ def take_snapshot() -> model.Snapshot:
     found = _tracing_helper()
     with inferior.fast_reader() as read:
         image = _tm.snapshot(read, found.address)
-    snapshot = model.Snapshot.from_image(image, symbols.resolver(image))
+    snapshot = model.Snapshot.from_image(image, frames.resolver(image))
     pid = inferior.selected().pid
     snapshot.origin = "core" if inferior.is_core() else f"live {pid}"
     return snapshot
@@ -338,4 +339,4 @@ def find_block(address: int) -> Optional[model.Block]:
     if block is None:
         return None
     start_, size, domain, addresses, truncated = block
-    return symbols.block(start_, size, domain, addresses, truncated, found.header)
+    return frames.block(start_, size, domain, addresses, truncated, found.header)

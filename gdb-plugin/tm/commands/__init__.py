@@ -4,7 +4,7 @@ defines them in gdb.
 May use: gdb and the rest of tm.  Nothing else in tm may import it.
 """
 
-from tm import frames, settings
+from tm import frames, launch, settings
 from tm.commands import framework
 
 # In the order of the help.
@@ -18,6 +18,7 @@ def register() -> None:
     """Define the commands and settings; may be called again."""
     settings.register()
     frames.register()
+    launch.register()
     framework.register()
 
 
@@ -25,3 +26,4 @@ def unregister() -> None:
     """Let go of what would outlive a second loading."""
     framework.unregister()
     frames.unregister()
+    launch.unregister()

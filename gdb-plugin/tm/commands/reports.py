@@ -165,11 +165,11 @@ class Traceback(TmCommand):
         address = framework.evaluate_address(values.expr)
         block = process.find_block(address)
         if block is not None:
-            block = selection.apply_to_block(block)
+            block = selection.apply_to_block(block, values.limit)
         if values.json:
             write_json(render.traceback_document(address, block))
         else:
-            write(render.render_traceback(address, block, limit=values.limit or None,
+            write(render.render_traceback(address, block,
                                           most_recent_first=values.most_recent_first,
                                           source=sources.Finder().line, **sources.display()))
 

@@ -29,11 +29,15 @@ def apply(snapshot: Any, domain: Optional[int] = None) -> Any:
     return snapshot.filter_traces(chosen) if chosen else snapshot
 
 
-def apply_to_block(block: Block) -> Block:
-    """The same for the traceback of a single block; filters do not concern it."""
+def apply_to_block(block: Block, limit: Optional[int] = None) -> Block:
+    """The same for a single block, with the `limit` most recent frames of its traceback.
+
+    Filters do not concern it.
+    """
     frames = list(block.traceback)[::-1]
     if not settings.value("inline"):
         frames = [frame for frame in frames if not frame.inlined] or frames
     flags = skipping_flags(frames, skipped, settings.value("skip-allocators"))
     wrappers = next((place for place, flag in enumerate(flags) if not flag), 0)
-    return block._replace(traceback=Traceback(frames[wrappers:], block.traceback.total_nframe))
+    frames = frames[wrappers:][:limit or None]
+    return block._replace(traceback=Traceback(frames, block.traceback.total_nframe))
