@@ -29,8 +29,8 @@ struct record {
 };
 
 struct flight {
-	uint64_t active; /* 1 between `began` and `landed` */
-	uint64_t record; /* index into records of the block concerned */
+	uint64_t active;   /* 1 between `began` and `landed` */
+	uint64_t record;   /* index into records of the block concerned */
 	uint64_t releases; /* 1: the old block may go; 0: only a new one may come */
 	struct record before;
 	struct record after; /* address unknown: 0 */
@@ -39,10 +39,10 @@ struct flight {
 struct record records[PARTITIONS * RECORDS];
 struct flight flights[THREADS];
 uint64_t operations[THREADS];
-uint64_t wanted;      /* operations of each thread, at least */
-volatile int go;      /* set by the debugger: begin */
-volatile int leave;   /* set by the debugger: finish when `wanted` are done */
-volatile int paused;  /* threads that finished */
+uint64_t wanted;     /* operations of each thread, at least */
+volatile int go;     /* set by the debugger: begin */
+volatile int leave;  /* set by the debugger: finish when `wanted` are done */
+volatile int paused; /* threads that finished */
 static int partition_locks[PARTITIONS];
 static pthread_barrier_t gate;
 static int failures;
