@@ -216,6 +216,7 @@ long tm_control_canary(void)
 	spare.state = THREAD_OUTSIDE;
 	spare.number = TM_MAX_THREADS - 1;
 	spare.stack.low = spare.stack.high = 0;
+	spare.memo.count = 0; /* its ids were those of the last canary */
 	entry->record = (uint64_t)&spare;
 	header->generation = (uint64_t)own;
 	header->state = TM_STATE_TRACING;
