@@ -18,8 +18,12 @@ HELPER = "tm-helper.so"
 EXTENSION = "_tm.abi3.so"
 
 
+class Refusal(Exception):
+    """Why the plugin cannot be loaded; one line for the user."""
+
+
 def refuse(text):
-    raise gdb.GdbError("tm is not loaded: " + text)
+    raise Refusal("tm is not loaded: " + text)
 
 
 def check_gdb():
@@ -84,4 +88,8 @@ def load():
     tm.commands.register()
 
 
-load()
+try:
+    load()
+except Refusal as refusal:
+    # An exception that leaves a sourced file is shown with its Python traceback.
+    gdb.write("%s\n" % refusal, gdb.STDERR)

@@ -14,12 +14,13 @@ import tempfile
 import time
 import unittest
 
-from gdbsession import CALM, PLUGIN, ROOT, TestCase, batch
+from gdbsession import CALM, PLUGIN, ROOT, Session, TestCase, batch
 
 COMMANDS = ["start", "stop", "clear", "reset-peak", "status", "snapshot", "snapshots", "delete",
             "top", "diff", "traceback"]
 NEED_A_PROCESS = ["stop", "clear", "reset-peak", "snapshot", "traceback 1"]
 NFRAMES_REFUSED = ["0", "-1", "1001", "2147483648", "0x7fffffff", "nonsense", "1.5"]
+NOT_TRACED = r'^The process is not being traced: use "tm start" first\.$'
 SNAPSHOT = """
 from tm.snapshots import registry
 class Nothing:
@@ -46,13 +47,8 @@ class Walk(TestCase):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.gdb = cls.enterClassContext(cls.open())
+        cls.gdb = cls.enterClassContext(Session())
         cls.names = all_commands(cls.gdb)
-
-    @classmethod
-    def open(cls):
-        from gdbsession import Session
-        return Session()
 
     def leaves(self):
         return [name for name in self.names
@@ -99,7 +95,7 @@ class Walk(TestCase):
 
     def test_odd_lines_are_refused(self):
         for name in self.leaves():
-            for line in ('"', "'", "-", "-- --", "\\", "(((", "-json -json extra words here",
+            for line in ('"', "'", "-", "-- --", "\\ x", "(((", "-json -json extra words here",
                          "\N{SNOWMAN}", "$nosuch_function(1)"):
                 with self.subTest(name=name, line=line):
                     text = self.gdb.run(f"tm {name} {line}")
@@ -148,7 +144,8 @@ class Names(TestCase):
         self.assertEqual(gdb.run("complete tm delete b"), "tm delete before")
         self.assertEqual(gdb.run("complete tm diff before a"), "tm diff before after")
         self.assertEqual(gdb.run("complete tm diff before no"), "tm diff before now")
-        self.assertOneLine(gdb.run("tm diff before 7"), r'^No snapshot "7": there are before, after')
+        self.assertOneLine(gdb.run("tm diff before 7"),
+                           r'^No snapshot "7": there are before, after')
         self.assertOneLine(gdb.run("tm top nonsense"),
                            r'^"nonsense" is neither a key type \(lineno, .*before, after')
         self.assertOneLine(gdb.run("tm delete before 7"), r'^No snapshot "7"')
@@ -164,7 +161,7 @@ class Refusals(TestCase):
         for name in NEED_A_PROCESS:
             self.assertOneLine(gdb.run(f"tm {name}"), r"^There is no process .*\.$")
         for line in ("tm top", "tm top now", "tm top filename -json"):
-            self.assertOneLine(gdb.run(line), r"^No snapshot can be taken, there is no process.*\.$")
+            self.assertOneLine(gdb.run(line), r"^There is no process .*\.$")
         self.assertOneLine(gdb.run("tm status"), r"^Not tracing: there is no process\.$")
         self.assertIs(gdb.json("tm status -json")["tracing"], False)
 
@@ -172,14 +169,16 @@ class Refusals(TestCase):
         gdb = self.session("/bin/true")
         gdb.run("starti")
         for name in NEED_A_PROCESS:
-            self.assertOneLine(gdb.run(f"tm {name}"), r'^The process is not being traced.*"tm start"')
-        self.assertOneLine(gdb.run("tm top"), r'^No snapshot can be taken, .*"tm start"')
+            self.assertOneLine(gdb.run(f"tm {name}"), NOT_TRACED)
+        self.assertOneLine(gdb.run("tm top"), NOT_TRACED)
         self.assertOneLine(gdb.run("tm status"), r"^Not tracing\.$")
 
     def test_running_in_the_background(self):
         gdb = self.session("--args", "/bin/sleep", "30")
+        gdb.run("set libthread-db-search-path /nowhere")
         gdb.run("run &")
-        time.sleep(0.3)
+        time.sleep(1)
+        gdb.run("echo")  # what gdb has to say of the start
         for name in NEED_A_PROCESS + ["start", "status", "top", "diff now"]:
             if name == "diff now":
                 gdb.python(SNAPSHOT % ["x"])
@@ -288,20 +287,19 @@ class Return(TestCase):
 
     def test_ret_repeats_what_is_useful(self):
         self.gdb.run("file /usr/bin/python3")
-        self.gdb.run("set startup-with-shell off")
-        self.gdb.run("set args -c 'import json; input()'")
-        self.gdb.run("set breakpoint pending on")
-        self.gdb.run("tm start 3")
+        self.gdb.run("set args -c 'import json' </dev/null")
+        self.gdb.run("tbreak Py_RunMain")
+        self.gdb.run("run")
+        self.assertRegex(self.gdb.run("tm start 3"), r"(?m)^Tracing 3 frames: ")
         self.assertEqual(self.gdb.run(""), "")
         self.gdb.run("tbreak Py_FinalizeEx")
-        self.gdb.run("run </dev/null")
+        self.gdb.run("continue")
         first = self.gdb.run("tm top -limit 2")
         self.assertRegex(first, r"^\[ Top 2 \]")
         second = self.gdb.run("")
-        self.assertNotEqual(first, second)
-        self.assertNotIn("Undefined", second)
+        self.assertRegex(second, r"^\[ 3 to 4 of \d+ \]")
         third = self.gdb.run("")
-        self.assertNotIn(third, (first, second))
+        self.assertRegex(third, r"^\[ 5 to 6 of \d+ \]")
         self.assertEqual(self.gdb.run("tm top -limit 2"), first)
         self.assertRegex(self.gdb.run("tm snapshot"), r"^Snapshot 1: ")
         self.assertEqual(self.gdb.run(""), "")

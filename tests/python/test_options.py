@@ -1,6 +1,7 @@
 """The option parser, the help text and the completion, without a debugger.
 
-May use: tm.options, tm.snapshots (the package wants the built extension), unittest.  Must never import gdb.
+May use: tm.options, tm.snapshots, unittest (the package wants the built extension).  Must
+never import gdb.
 """
 
 import os

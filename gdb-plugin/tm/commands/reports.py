@@ -139,8 +139,8 @@ class Diff(TmCommand):
             raise TmError("No snapshot %s: %s."
                           % (" and no snapshot ".join('"%s"' % name for name in missing),
                              registry.describe()))
-        old = selection.apply(choose(values.old), values.domain)
-        new = selection.apply(choose(values.new), values.domain)
+        both = [choose(values.old), choose(values.new)]
+        old, new = (selection.apply(snapshot, values.domain) for snapshot in both)
         limit = limit_of(values)
         if values.json:
             write_json(render.diff_document(old, new, key, limit, cumulative=values.cumulative))
