@@ -278,7 +278,7 @@ class Terminal:
         """What the line printed, without its echo and the prompt."""
         os.write(self.master, line.encode() + b"\n")
         time.sleep(0.05)
-        return "\n".join(self.wait().strip("\n").split("\n")[1:-1])
+        return "\n".join(self.wait().split("\n")[1:-1])
 
 
 class Return(TestCase):
