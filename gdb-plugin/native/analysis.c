@@ -107,10 +107,10 @@ struct grouping {
 	enum group_order order;
 	const uint32_t *ranks; /* by key: its place among all keys, in their order */
 	size_t key_count;
-	struct pairs pairs; /* tracebacks: (parent's number + 1, key); sizes: (size, 0) … */
-	uint32_t *depths;   /* tracebacks: by number, frames */
-	struct sum *sums[2];     /* new, old; by number */
-	uint32_t *members[2];    /* tracebacks: by node, its number */
+	struct pairs pairs;   /* tracebacks: (parent's number + 1, key); sizes: (size, 0) … */
+	uint32_t *depths;     /* tracebacks: by number, frames */
+	struct sum *sums[2];  /* new, old; by number */
+	uint32_t *members[2]; /* tracebacks: by node, its number */
 };
 
 static struct tm_error *sum_recent(const struct traces *traces, struct sum *sums)
@@ -263,8 +263,8 @@ static struct tm_error *number_groups(struct grouping *grouping, const struct tr
 	if (grouping->mode != GROUP_SIZE && grouping->mode != GROUP_DOMAIN)
 		return NULL;
 	for (size_t i = 0; i < traces->row_count && !error; i++)
-		error = pairs_number(&grouping->pairs,
-				     row_number(&traces->rows[i], grouping->mode), 0, &ignored);
+		error = pairs_number(&grouping->pairs, row_number(&traces->rows[i], grouping->mode),
+				     0, &ignored);
 	return error;
 }
 
@@ -279,8 +279,9 @@ static struct tm_error *sum_rows(struct grouping *grouping, const struct traces 
 		if (grouping->mode == GROUP_TRACEBACK)
 			number = grouping->members[side][row->node];
 		else
-			number = *pairs_place(&grouping->pairs, row_number(row, grouping->mode),
-					      0) - 1;
+			number =
+				*pairs_place(&grouping->pairs, row_number(row, grouping->mode), 0) -
+				1;
 		if (sum_add_row(&sums[number], row))
 			return too_much();
 	}
@@ -408,7 +409,7 @@ static size_t collect(const struct grouping *grouping, size_t group_count,
 	size_t count = 0;
 
 	for (size_t i = 0; i < group_count; i++) {
-		struct sum new = grouping->sums[0][i], old = { 0, 0 };
+		struct sum new = grouping->sums[0][i], old = {0, 0};
 
 		if (grouping->sums[1])
 			old = grouping->sums[1][i];
@@ -484,13 +485,11 @@ static struct tm_error *make_groups(struct grouping *grouping, const struct trac
 }
 
 struct tm_error *traces_group(const struct traces *new, const struct traces *old,
-			      enum group_mode mode, enum group_order order,
-			      const uint32_t *ranks, size_t key_count,
-			      struct trace_group **ret_groups, size_t *ret_count)
+			      enum group_mode mode, enum group_order order, const uint32_t *ranks,
+			      size_t key_count, struct trace_group **ret_groups, size_t *ret_count)
 {
 	struct grouping grouping = {
-		.mode = mode, .order = order, .ranks = ranks, .key_count = key_count
-	};
+		.mode = mode, .order = order, .ranks = ranks, .key_count = key_count};
 	struct tm_error *error;
 
 	*ret_groups = NULL;

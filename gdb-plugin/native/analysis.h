@@ -60,8 +60,8 @@ struct traces {
  * Takes `rows` and `nodes` (bytes objects) and, unless NULL, `keys`; checks
  * every number in them against `frame_count` and `key_count`.
  */
-struct tm_error *traces_check(PyObject *rows, PyObject *nodes, PyObject *keys,
-			      size_t frame_count, size_t key_count, struct traces *ret)
+struct tm_error *traces_check(PyObject *rows, PyObject *nodes, PyObject *keys, size_t frame_count,
+			      size_t key_count, struct traces *ret)
 	__attribute__((warn_unused_result));
 
 enum group_mode {
@@ -77,9 +77,8 @@ enum group_order { ORDER_SIZE, ORDER_COUNT, ORDER_AVERAGE, ORDER_DIFFERENCE };
 
 /* Groups `new`, and compares with `old` unless that is NULL; free() the result. */
 struct tm_error *traces_group(const struct traces *new, const struct traces *old,
-			      enum group_mode mode, enum group_order order,
-			      const uint32_t *ranks, size_t key_count,
-			      struct trace_group **ret_groups, size_t *ret_count)
+			      enum group_mode mode, enum group_order order, const uint32_t *ranks,
+			      size_t key_count, struct trace_group **ret_groups, size_t *ret_count)
 	__attribute__((warn_unused_result));
 
 /* A hash for pairs of numbers. */
@@ -99,8 +98,8 @@ struct pairs {
 	size_t mask;
 };
 
-struct tm_error *pairs_number(struct pairs *pairs, uint64_t first, uint64_t second,
-			      uint32_t *ret) __attribute__((warn_unused_result));
+struct tm_error *pairs_number(struct pairs *pairs, uint64_t first, uint64_t second, uint32_t *ret)
+	__attribute__((warn_unused_result));
 void pairs_deinit(struct pairs *pairs);
 
 #endif

@@ -15,8 +15,8 @@
 #define DAMAGED(...) tm_error_new(TM_ERROR_INPUT, "the snapshot is damaged: " __VA_ARGS__)
 
 /* The bytes of `object` as `*ret_count` elements of `size` bytes. */
-static struct tm_error *array_of(PyObject *object, size_t size, const char *what,
-				 const void **ret, size_t *ret_count)
+static struct tm_error *array_of(PyObject *object, size_t size, const char *what, const void **ret,
+				 size_t *ret_count)
 {
 	Py_ssize_t length;
 	char *bytes;
@@ -52,8 +52,8 @@ static struct tm_error *check_numbers(const struct traces *traces, size_t key_co
 	return NULL;
 }
 
-struct tm_error *traces_check(PyObject *rows, PyObject *nodes, PyObject *keys,
-			      size_t frame_count, size_t key_count, struct traces *ret)
+struct tm_error *traces_check(PyObject *rows, PyObject *nodes, PyObject *keys, size_t frame_count,
+			      size_t key_count, struct traces *ret)
 {
 	struct tm_error *error;
 	const void *array;
@@ -79,9 +79,9 @@ struct tm_error *traces_check(PyObject *rows, PyObject *nodes, PyObject *keys,
 
 /* ---- group -------------------------------------------------------------------- */
 
-static const char *const mode_names[] = { "recent", "cumulative", "once",
-					  "traceback", "size", "domain", NULL };
-static const char *const order_names[] = { "size", "count", "average", "difference", NULL };
+static const char *const mode_names[] = {"recent", "cumulative", "once", "traceback",
+					 "size",   "domain",     NULL};
+static const char *const order_names[] = {"size", "count", "average", "difference", NULL};
 
 static int find_name(const char *const *names, const char *name)
 {
@@ -129,12 +129,9 @@ static PyObject *group(PyObject *self, PyObject *arguments)
 		error = take_tuple(old_object, key_count, &old);
 	if (error)
 		return tm_raise(error);
-	Py_BEGIN_ALLOW_THREADS
-	error = traces_group(&new, old_object ? &old : NULL, mode, order, ranks, key_count,
-			     &groups, &count);
-	Py_END_ALLOW_THREADS
-	if (error)
-		return tm_raise(error);
+	Py_BEGIN_ALLOW_THREADS error = traces_group(&new, old_object ? &old : NULL, mode, order,
+						    ranks, key_count, &groups, &count);
+	Py_END_ALLOW_THREADS if (error) return tm_raise(error);
 	result = PyBytes_FromStringAndSize((const char *)groups,
 					   (Py_ssize_t)(count * sizeof(*groups)));
 	free(groups);
@@ -175,7 +172,7 @@ typedef struct tm_error *(*make_traces)(const struct traces *traces, const uint8
 
 static PyObject *make_by_flags(PyObject *arguments, make_traces make)
 {
-	struct made_traces made = { NULL, 0, NULL, 0 };
+	struct made_traces made = {NULL, 0, NULL, 0};
 	PyObject *rows, *nodes, *flags_object;
 	struct tm_error *error;
 	struct traces traces;
@@ -221,13 +218,13 @@ static struct tm_error *take_filter(PyObject *tuple, size_t frame_count, struct 
 		return error;
 	if (!(flags & FILTER_DOMAIN_ONLY) && count != frame_count)
 		return tm_error_new(TM_ERROR_INPUT, "a filter must match each frame or not");
-	*ret = (struct trace_filter){ flags, domain, array };
+	*ret = (struct trace_filter){flags, domain, array};
 	return NULL;
 }
 
 static PyObject *filter(PyObject *self, PyObject *arguments)
 {
-	struct made_traces made = { NULL, 0, NULL, 0 };
+	struct made_traces made = {NULL, 0, NULL, 0};
 	struct trace_filter *filters;
 	PyObject *rows, *nodes, *list;
 	Py_ssize_t frame_count, count;
@@ -235,8 +232,8 @@ static PyObject *filter(PyObject *self, PyObject *arguments)
 	struct traces traces;
 
 	(void)self;
-	if (!PyArg_ParseTuple(arguments, "OOnO!:filter", &rows, &nodes, &frame_count,
-			      &PyList_Type, &list))
+	if (!PyArg_ParseTuple(arguments, "OOnO!:filter", &rows, &nodes, &frame_count, &PyList_Type,
+			      &list))
 		return NULL;
 	count = PyList_Size(list);
 	filters = PyMem_Calloc((size_t)count + 1, sizeof(*filters));
@@ -268,8 +265,7 @@ static PyObject *measure(PyObject *self, PyObject *arguments)
 	if (error)
 		return tm_raise(error);
 	return Py_BuildValue("(KKKK)", (unsigned long long)totals.blocks,
-			     (unsigned long long)totals.size,
-			     (unsigned long long)totals.tracebacks,
+			     (unsigned long long)totals.size, (unsigned long long)totals.tracebacks,
 			     (unsigned long long)totals.depth);
 }
 
@@ -302,9 +298,9 @@ static PyObject *address_list(const struct pairs *pairs)
 
 	for (size_t i = 0; list && i < pairs->count; i++) {
 		uint64_t address = pairs->first[i];
-		PyObject *item = Py_BuildValue(
-			"(KN)", (unsigned long long)(address & TM_NODE_ADDRESS_MASK),
-			PyBool_FromLong((address & TM_NODE_EXACT) != 0));
+		PyObject *item =
+			Py_BuildValue("(KN)", (unsigned long long)(address & TM_NODE_ADDRESS_MASK),
+				      PyBool_FromLong((address & TM_NODE_EXACT) != 0));
 
 		if (!item || PyList_SetItem(list, (Py_ssize_t)i, item) < 0)
 			Py_CLEAR(list);
@@ -315,7 +311,7 @@ static PyObject *address_list(const struct pairs *pairs)
 static PyObject *image_addresses(PyObject *self, PyObject *arguments)
 {
 	PyObject *object, *result = NULL;
-	struct pairs pairs = { .count = 0 };
+	struct pairs pairs = {.count = 0};
 	struct tm_image_view view;
 	uint32_t *numbers = NULL;
 	struct tm_error *error;
@@ -357,7 +353,7 @@ static struct tm_error *spread_frames(const struct tm_image_view *view, const ui
 static PyObject *image_traces(PyObject *self, PyObject *arguments)
 {
 	PyObject *image, *numbers_object, *bounds_object;
-	struct made_traces made = { NULL, 0, NULL, 0 };
+	struct made_traces made = {NULL, 0, NULL, 0};
 	size_t node_count = 0, bound_count = 0;
 	const void *numbers, *bounds;
 	struct tm_image_view view;
@@ -389,22 +385,22 @@ static PyObject *image_traces(PyObject *self, PyObject *arguments)
 }
 
 static PyMethodDef functions[] = {
-	{ "group", group, METH_VARARGS,
-	  "group(mode, order, ranks, (rows, nodes, keys)[, old]) -> groups, largest first" },
-	{ "filter", filter, METH_VARARGS,
-	  "filter(rows, nodes, frame_count, [(flags, domain, match)]) -> (rows, nodes)" },
-	{ "skip", skip, METH_VARARGS,
-	  "skip(rows, nodes, flags) -> (rows, nodes): without flagged most recent frames" },
-	{ "drop", drop, METH_VARARGS, "drop(rows, nodes, flags) -> (rows, nodes)" },
-	{ "measure", measure, METH_VARARGS,
-	  "measure(rows, nodes, frame_count) -> (blocks, bytes, different tracebacks, frames of "
-	  "the deepest)" },
-	{ "image_addresses", image_addresses, METH_VARARGS,
-	  "image_addresses(image) -> ([(address, exact)], by node the number of its address)" },
-	{ "image_traces", image_traces, METH_VARARGS,
-	  "image_traces(image, numbers, bounds, unknown) -> (rows, nodes): address number n "
-	  "stands for frames bounds[n] … bounds[n + 1] - 1, innermost first" },
-	{ NULL, NULL, 0, NULL },
+	{"group", group, METH_VARARGS,
+	 "group(mode, order, ranks, (rows, nodes, keys)[, old]) -> groups, largest first"},
+	{"filter", filter, METH_VARARGS,
+	 "filter(rows, nodes, frame_count, [(flags, domain, match)]) -> (rows, nodes)"},
+	{"skip", skip, METH_VARARGS,
+	 "skip(rows, nodes, flags) -> (rows, nodes): without flagged most recent frames"},
+	{"drop", drop, METH_VARARGS, "drop(rows, nodes, flags) -> (rows, nodes)"},
+	{"measure", measure, METH_VARARGS,
+	 "measure(rows, nodes, frame_count) -> (blocks, bytes, different tracebacks, frames of "
+	 "the deepest)"},
+	{"image_addresses", image_addresses, METH_VARARGS,
+	 "image_addresses(image) -> ([(address, exact)], by node the number of its address)"},
+	{"image_traces", image_traces, METH_VARARGS,
+	 "image_traces(image, numbers, bounds, unknown) -> (rows, nodes): address number n "
+	 "stands for frames bounds[n] … bounds[n + 1] - 1, innermost first"},
+	{NULL, NULL, 0, NULL},
 };
 
 int tm_add_analysis(PyObject *module)

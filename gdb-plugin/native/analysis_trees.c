@@ -36,9 +36,8 @@ static struct tm_error *expand_nodes(const struct tm_image_view *image, const ui
 
 		parent = parent == TM_NO_NODE ? TM_NO_NODE : lasts[parent];
 		for (uint32_t inner = lengths[i]; inner--;) {
-			made->nodes[made->node_count] = (struct trace_node){
-				starts[i] + inner, parent
-			};
+			made->nodes[made->node_count] =
+				(struct trace_node){starts[i] + inner, parent};
 			parent = (uint32_t)made->node_count++;
 		}
 		lasts[i] = parent;
@@ -59,16 +58,15 @@ static struct tm_error *copy_image_rows(const struct tm_image_view *image, const
 		return tm_error_no_memory();
 	}
 	for (size_t i = 0; i < made->node_count; i++)
-		depths[i] = made->nodes[i].parent == TM_NO_NODE
-				    ? 1
-				    : depths[made->nodes[i].parent] + 1;
+		depths[i] =
+			made->nodes[i].parent == TM_NO_NODE ? 1 : depths[made->nodes[i].parent] + 1;
 	for (uint64_t i = 0; i < count; i++) {
 		const struct tm_row *row = &image->rows[i];
 		int empty = row->traceback == TM_NO_NODE;
 
 		if (empty && nothing == TM_NO_NODE) {
 			nothing = (uint32_t)made->node_count++;
-			made->nodes[nothing] = (struct trace_node){ unknown, TM_NO_NODE };
+			made->nodes[nothing] = (struct trace_node){unknown, TM_NO_NODE};
 			depths[nothing] = 0;
 		}
 		made->rows[i] = (struct trace_row){
@@ -91,7 +89,7 @@ struct tm_error *traces_from_image(const struct tm_image_view *image, const uint
 	uint32_t *lasts = malloc((image->header->node_count + 1) * sizeof(*lasts));
 	struct tm_error *error = lasts ? NULL : tm_error_no_memory();
 
-	*ret = (struct made_traces){ NULL, 0, NULL, 0 };
+	*ret = (struct made_traces){NULL, 0, NULL, 0};
 	if (!error)
 		error = expand_nodes(image, starts, lengths, lasts, ret);
 	if (!error)
@@ -113,8 +111,7 @@ static struct tm_error *match_callers(const struct traces *traces, const uint8_t
 	for (size_t i = 0; i < traces->node_count; i++) {
 		const struct trace_node *node = &traces->nodes[i];
 
-		any[i] = match[node->frame] ||
-			 (node->parent != TM_NO_NODE && any[node->parent]);
+		any[i] = match[node->frame] || (node->parent != TM_NO_NODE && any[node->parent]);
 	}
 	*ret = any;
 	return NULL;
@@ -161,7 +158,7 @@ struct tm_error *traces_filter(const struct traces *traces, const struct trace_f
 	uint8_t **any = calloc(filter_count + 1, sizeof(*any));
 	struct tm_error *error = NULL;
 
-	*ret = (struct made_traces){ NULL, 0, NULL, 0 };
+	*ret = (struct made_traces){NULL, 0, NULL, 0};
 	ret->rows = malloc((traces->row_count + 1) * sizeof(*ret->rows));
 	if (!any || !ret->rows)
 		error = tm_error_no_memory();
@@ -181,7 +178,7 @@ struct tm_error *traces_filter(const struct traces *traces, const struct trace_f
 
 static struct tm_error *copy_rows(const struct traces *traces, struct made_traces *ret)
 {
-	*ret = (struct made_traces){ NULL, 0, NULL, 0 };
+	*ret = (struct made_traces){NULL, 0, NULL, 0};
 	ret->rows = malloc((traces->row_count + 1) * sizeof(*ret->rows));
 	if (!ret->rows)
 		return tm_error_no_memory();
@@ -240,7 +237,7 @@ struct tm_error *traces_drop(const struct traces *traces, const uint8_t *drop,
 {
 	struct tm_error *error = copy_rows(traces, ret);
 	uint32_t *moved = malloc((traces->node_count + 1) * sizeof(*moved));
-	struct pairs pairs = { .count = 0 };
+	struct pairs pairs = {.count = 0};
 
 	if (!error && !moved)
 		error = tm_error_no_memory();
@@ -252,8 +249,8 @@ struct tm_error *traces_drop(const struct traces *traces, const uint8_t *drop,
 			error = tm_error_no_memory();
 	}
 	for (size_t i = 0; i < pairs.count && !error; i++)
-		ret->nodes[i] = (struct trace_node){ (uint32_t)pairs.second[i],
-						     (uint32_t)pairs.first[i] };
+		ret->nodes[i] =
+			(struct trace_node){(uint32_t)pairs.second[i], (uint32_t)pairs.first[i]};
 	ret->node_count = pairs.count;
 	for (size_t i = 0; i < ret->row_count && !error; i++)
 		ret->rows[i].node = moved[ret->rows[i].node];
@@ -288,7 +285,7 @@ struct tm_error *traces_measure(const struct traces *traces, struct traces_measu
 
 	if (!seen)
 		return tm_error_no_memory();
-	*ret = (struct traces_measure){ 0, 0, 0, 0 };
+	*ret = (struct traces_measure){0, 0, 0, 0};
 	for (size_t i = 0; i < traces->row_count && !failed; i++) {
 		const struct trace_row *row = &traces->rows[i];
 		uint64_t size;

@@ -28,13 +28,11 @@ static PyObject *compress(PyObject *self, PyObject *arguments)
 	if (context && buffer) {
 		ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, LEVEL);
 		ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1);
-		Py_BEGIN_ALLOW_THREADS
-		used = ZSTD_compress2(context, buffer, bound, bytes, (size_t)length);
-		Py_END_ALLOW_THREADS
-		if (ZSTD_isError(used))
+		Py_BEGIN_ALLOW_THREADS used =
+			ZSTD_compress2(context, buffer, bound, bytes, (size_t)length);
+		Py_END_ALLOW_THREADS if (ZSTD_isError(used))
 			PyErr_Format(tm_exception, "cannot compress: %s", ZSTD_getErrorName(used));
-		else
-			result = PyBytes_FromStringAndSize(buffer, (Py_ssize_t)used);
+		else result = PyBytes_FromStringAndSize(buffer, (Py_ssize_t)used);
 	} else {
 		PyErr_NoMemory();
 	}
@@ -60,10 +58,9 @@ static PyObject *decompress(PyObject *self, PyObject *arguments)
 	if (!result)
 		return NULL;
 	buffer = PyBytes_AsString(result);
-	Py_BEGIN_ALLOW_THREADS
-	made = ZSTD_decompress(buffer, (size_t)size, bytes, (size_t)length);
-	Py_END_ALLOW_THREADS
-	if (ZSTD_isError(made) || made != (size_t)size) {
+	Py_BEGIN_ALLOW_THREADS made = ZSTD_decompress(buffer, (size_t)size, bytes, (size_t)length);
+	Py_END_ALLOW_THREADS if (ZSTD_isError(made) || made != (size_t)size)
+	{
 		Py_DECREF(result);
 		return PyErr_Format(tm_exception, "cannot decompress: %s",
 				    ZSTD_isError(made) ? ZSTD_getErrorName(made)
@@ -73,10 +70,10 @@ static PyObject *decompress(PyObject *self, PyObject *arguments)
 }
 
 static PyMethodDef functions[] = {
-	{ "compress", compress, METH_VARARGS, "compress(bytes) -> bytes, with a checksum" },
-	{ "decompress", decompress, METH_VARARGS,
-	  "decompress(bytes, size) -> bytes: exactly `size` of them, or an error" },
-	{ NULL, NULL, 0, NULL },
+	{"compress", compress, METH_VARARGS, "compress(bytes) -> bytes, with a checksum"},
+	{"decompress", decompress, METH_VARARGS,
+	 "decompress(bytes, size) -> bytes: exactly `size` of them, or an error"},
+	{NULL, NULL, 0, NULL},
 };
 
 int tm_add_dump(PyObject *module)

@@ -39,8 +39,7 @@ static inline uint64_t mix(uint64_t a, uint64_t b)
 	return hash ^ (hash >> 32);
 }
 
-static inline struct tally *tally_place(const struct tallies *tallies, uint64_t size,
-					uint32_t node)
+static inline struct tally *tally_place(const struct tallies *tallies, uint64_t size, uint32_t node)
 {
 	size_t at = mix(size, node) & tallies->mask;
 
@@ -53,7 +52,7 @@ static inline struct tally *tally_place(const struct tallies *tallies, uint64_t 
 static struct tm_error *tallies_grow(struct tallies *tallies)
 {
 	size_t places = tallies->places ? (tallies->mask + 1) * 2 : 4096;
-	struct tallies larger = { calloc(places, sizeof(struct tally)), places - 1, tallies->used };
+	struct tallies larger = {calloc(places, sizeof(struct tally)), places - 1, tallies->used};
 
 	if (!larger.places)
 		return tm_error_no_memory();
@@ -79,8 +78,7 @@ static struct tm_error *count_slots(void *context, const struct tm_live_table *t
 
 		if (!tm_live_slot_counts(table, segment, &slots[i]))
 			continue;
-		tally = tally_place(tallies, tm_slot_size(&slots[i]),
-				    tm_slot_traceback(&slots[i]));
+		tally = tally_place(tallies, tm_slot_size(&slots[i]), tm_slot_traceback(&slots[i]));
 		if (tally->count++)
 			continue;
 		tally->size = tm_slot_size(&slots[i]);
@@ -173,15 +171,14 @@ static struct tm_error *tree_add(struct tree *tree, uint32_t parent, uint64_t ad
 	if (*place) {
 		tree->merged = 1;
 	} else {
-		tree->nodes[tree->count] = (struct tm_image_node){ address, parent, depth };
+		tree->nodes[tree->count] = (struct tm_image_node){address, parent, depth};
 		*place = (uint32_t)++tree->count;
 	}
 	*ret = *place - 1;
 	return NULL;
 }
 
-static struct tm_error *tree_add_root(struct tree *tree, const struct tm_node *node,
-				      uint64_t *note)
+static struct tm_error *tree_add_root(struct tree *tree, const struct tm_node *node, uint64_t *note)
 {
 	uint64_t domain = node->address & TM_NODE_ADDRESS_MASK;
 
@@ -196,16 +193,15 @@ static struct tm_error *tree_add_root(struct tree *tree, const struct tm_node *n
 		tree->roots = roots;
 		tree->root_capacity = capacity;
 	}
-	tree->roots[tree->root_count] = (struct root){
-		(uint32_t)domain, (node->address & TM_NODE_TRUNCATED) != 0
-	};
+	tree->roots[tree->root_count] =
+		(struct root){(uint32_t)domain, (node->address & TM_NODE_TRUNCATED) != 0};
 	*note = (uint64_t)++tree->root_count << 32 | TM_NO_NODE;
 	return NULL;
 }
 
 /* Brings node `id` and all its callers into the tree; `*ret_note` is its note. */
-static struct tm_error *tree_add_path(struct tree *tree, struct tm_live_table *table,
-				      uint32_t id, uint64_t *ret_note)
+static struct tm_error *tree_add_path(struct tree *tree, struct tm_live_table *table, uint32_t id,
+				      uint64_t *ret_note)
 {
 	uint32_t path[TM_MAX_FRAMES + 1]; /* not yet met; most recent first */
 	const struct tm_node *node;
@@ -382,10 +378,9 @@ static uint64_t append(char *bytes, uint64_t *at, const void *from, uint64_t len
 }
 
 static struct tm_error *put_together(const struct tm_live_table *table,
-				     const struct tm_live_counts *counts,
-				     const struct tree *tree, const struct tm_row *rows,
-				     size_t row_count, const struct modules *modules,
-				     struct tm_image_buffer *ret)
+				     const struct tm_live_counts *counts, const struct tree *tree,
+				     const struct tm_row *rows, size_t row_count,
+				     const struct modules *modules, struct tm_image_buffer *ret)
 {
 	uint64_t at = sizeof(struct tm_image);
 	uint64_t size = at + row_count * sizeof(*rows) + tree->count * sizeof(*tree->nodes) +
@@ -415,18 +410,17 @@ static struct tm_error *put_together(const struct tm_live_table *table,
 		return tm_error_no_memory();
 	image.rows = append(bytes, &at, rows, row_count * sizeof(*rows));
 	image.nodes = append(bytes, &at, tree->nodes, tree->count * sizeof(*tree->nodes));
-	image.modules = append(bytes, &at, modules->list,
-			       modules->count * sizeof(*modules->list));
+	image.modules = append(bytes, &at, modules->list, modules->count * sizeof(*modules->list));
 	image.names = append(bytes, &at, modules->names, modules->names_size);
 	memcpy(bytes, &image, sizeof(image));
-	*ret = (struct tm_image_buffer){ bytes, size };
+	*ret = (struct tm_image_buffer){bytes, size};
 	return NULL;
 }
 
 static struct tm_error *take_rows(struct tm_live_table *table, struct tree *tree,
 				  struct tm_row **ret_rows, size_t *ret_count)
 {
-	struct tallies tallies = { NULL, 0, 0 };
+	struct tallies tallies = {NULL, 0, 0};
 	struct tm_error *error = tallies_grow(&tallies);
 
 	if (!error)
@@ -443,8 +437,8 @@ static struct tm_error *take_rows(struct tm_live_table *table, struct tree *tree
 struct tm_error *tm_image_take(const struct tm_memory *memory, uint64_t header_address,
 			       struct tm_image_buffer *ret)
 {
-	struct modules modules = { NULL, 0, NULL, 0 };
-	struct tree tree = { .nodes = NULL };
+	struct modules modules = {NULL, 0, NULL, 0};
+	struct tree tree = {.nodes = NULL};
 	struct tm_live_counts counts;
 	struct tm_live_table table;
 	struct tm_row *rows = NULL;

@@ -48,8 +48,8 @@ struct tm_found_block {
 
 /* The block that holds `address`; `*ret_found` is 0 when there is none. */
 struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t header_address,
-				     uint64_t address, struct tm_found_block *ret,
-				     int *ret_found) __attribute__((warn_unused_result));
+				     uint64_t address, struct tm_found_block *ret, int *ret_found)
+	__attribute__((warn_unused_result));
 
 struct tm_live_status {
 	struct tm_header header;

@@ -167,10 +167,9 @@ static struct tm_error *fill_block(struct tm_live_table *table, const struct tm_
 }
 
 struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t header_address,
-				     uint64_t address, struct tm_found_block *ret,
-				     int *ret_found)
+				     uint64_t address, struct tm_found_block *ret, int *ret_found)
 {
-	struct search search = { .address = address };
+	struct search search = {.address = address};
 	const struct tm_live_segment *segment;
 	struct tm_live_table table;
 	struct tm_error *error;
@@ -184,8 +183,8 @@ struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t he
 			error = tm_live_table_walk(&table, (size_t)(segment - table.segments),
 						   (size_t)(segment - table.segments) + 1,
 						   search_slots, &search);
-		if (!error && (!search.found ||
-			       tm_slot_address(&search.best) >> 12 != address >> 12))
+		if (!error &&
+		    (!search.found || tm_slot_address(&search.best) >> 12 != address >> 12))
 			error = tm_live_table_walk(&table, 0, table.segment_count, search_slots,
 						   &search);
 	}

@@ -48,8 +48,8 @@ static PyObject *raise(struct tm_error *error)
 
 static PyObject *snapshot(PyObject *self, PyObject *arguments)
 {
-	struct tm_memory memory = { read_with_python, NULL };
-	struct tm_image_buffer image = { NULL, 0 };
+	struct tm_memory memory = {read_with_python, NULL};
+	struct tm_image_buffer image = {NULL, 0};
 	unsigned long long header_address;
 	PyObject *read, *result;
 	struct tm_error *error;
@@ -85,7 +85,7 @@ static PyObject *block_value(const struct tm_found_block *block)
 
 static PyObject *find_block(PyObject *self, PyObject *arguments)
 {
-	struct tm_memory memory = { read_with_python, NULL };
+	struct tm_memory memory = {read_with_python, NULL};
 	unsigned long long header_address, address;
 	struct tm_found_block *block;
 	struct tm_error *error;
@@ -112,7 +112,7 @@ static PyObject *find_block(PyObject *self, PyObject *arguments)
 
 static PyObject *counters(PyObject *self, PyObject *arguments)
 {
-	struct tm_memory memory = { read_with_python, NULL };
+	struct tm_memory memory = {read_with_python, NULL};
 	unsigned long long header_address;
 	struct tm_live_status status;
 	struct tm_error *error;
@@ -125,32 +125,30 @@ static PyObject *counters(PyObject *self, PyObject *arguments)
 	error = tm_image_status(&memory, header_address, &status);
 	if (error)
 		return raise(error);
-	return Py_BuildValue(
-		"{sNsIsKsKsKsIsKsKsKsKsIsI}",
-		"tracing", PyBool_FromLong(status.header.state == TM_STATE_TRACING),
-		"limit", (unsigned int)status.generation.limit,
-		"current", (unsigned long long)status.counts.current,
-		"peak", (unsigned long long)status.counts.peak,
-		"blocks", (unsigned long long)status.blocks,
-		"tracebacks", (unsigned int)status.generation.traceback_count,
-		"helper_memory",
-		(unsigned long long)(status.header.memory + status.generation.memory),
-		"dropped", (unsigned long long)status.header.dropped,
-		"untracked_frees", (unsigned long long)status.untracked_frees,
-		"start_time", (unsigned long long)status.header.start_time,
-		"generation", (unsigned int)status.generation.id,
-		"pid", (unsigned int)status.header.pid);
+	return Py_BuildValue("{sNsIsKsKsKsIsKsKsKsKsIsI}", "tracing",
+			     PyBool_FromLong(status.header.state == TM_STATE_TRACING), "limit",
+			     (unsigned int)status.generation.limit, "current",
+			     (unsigned long long)status.counts.current, "peak",
+			     (unsigned long long)status.counts.peak, "blocks",
+			     (unsigned long long)status.blocks, "tracebacks",
+			     (unsigned int)status.generation.traceback_count, "helper_memory",
+			     (unsigned long long)(status.header.memory + status.generation.memory),
+			     "dropped", (unsigned long long)status.header.dropped,
+			     "untracked_frees", (unsigned long long)status.untracked_frees,
+			     "start_time", (unsigned long long)status.header.start_time,
+			     "generation", (unsigned int)status.generation.id, "pid",
+			     (unsigned int)status.header.pid);
 }
 
 static PyMethodDef functions[] = {
-	{ "snapshot", snapshot, METH_VARARGS,
-	  "snapshot(read, header_address) -> bytes: the image of a live table" },
-	{ "find_block", find_block, METH_VARARGS,
-	  "find_block(read, header_address, address) -> (start, size, domain, "
-	  "[return addresses, most recent first], truncated) or None" },
-	{ "counters", counters, METH_VARARGS,
-	  "counters(read, header_address) -> dict: what is traced now" },
-	{ NULL, NULL, 0, NULL },
+	{"snapshot", snapshot, METH_VARARGS,
+	 "snapshot(read, header_address) -> bytes: the image of a live table"},
+	{"find_block", find_block, METH_VARARGS,
+	 "find_block(read, header_address, address) -> (start, size, domain, "
+	 "[return addresses, most recent first], truncated) or None"},
+	{"counters", counters, METH_VARARGS,
+	 "counters(read, header_address) -> dict: what is traced now"},
+	{NULL, NULL, 0, NULL},
 };
 
 int tm_add_image(PyObject *module)

@@ -25,95 +25,183 @@ struct field {
 
 #define MEMBER(s, f) (((struct s *)0)->f)
 /* An array decays to a pointer, which is none of these types. */
-#define KIND(s, f)                                                              \
-	_Generic(MEMBER(s, f),                                                  \
-		 uint8_t: KIND_UNSIGNED, uint16_t: KIND_UNSIGNED,               \
-		 uint32_t: KIND_UNSIGNED, uint64_t: KIND_UNSIGNED,              \
-		 int64_t: KIND_SIGNED, default: KIND_BYTES)
-#define STRUCT(s) { #s, NULL, 0, sizeof(struct s), KIND_BYTES }
-#define FIELD(s, f) { #s, #f, offsetof(struct s, f), sizeof(MEMBER(s, f)), KIND(s, f) }
+#define KIND(s, f)                         \
+	_Generic(MEMBER(s, f), uint8_t     \
+		 : KIND_UNSIGNED, uint16_t \
+		 : KIND_UNSIGNED, uint32_t \
+		 : KIND_UNSIGNED, uint64_t \
+		 : KIND_UNSIGNED, int64_t  \
+		 : KIND_SIGNED, default    \
+		 : KIND_BYTES)
+#define STRUCT(s)                                         \
+	{                                                 \
+#s, NULL, 0, sizeof(struct s), KIND_BYTES \
+	}
+#define FIELD(s, f)                                                             \
+	{                                                                       \
+#s, #f, offsetof(struct s, f), sizeof(MEMBER(s, f)), KIND(s, f) \
+	}
 
 static const struct field fields[] = {
 	STRUCT(tm_slot),
-	FIELD(tm_slot, key), FIELD(tm_slot, value),
+	FIELD(tm_slot, key),
+	FIELD(tm_slot, value),
 
 	STRUCT(tm_segment),
-	FIELD(tm_segment, capacity), FIELD(tm_segment, depth), FIELD(tm_segment, live),
-	FIELD(tm_segment, dead), FIELD(tm_segment, reserved),
+	FIELD(tm_segment, capacity),
+	FIELD(tm_segment, depth),
+	FIELD(tm_segment, live),
+	FIELD(tm_segment, dead),
+	FIELD(tm_segment, reserved),
 
 	STRUCT(tm_shard),
-	FIELD(tm_shard, directory), FIELD(tm_shard, untracked_frees), FIELD(tm_shard, live),
-	FIELD(tm_shard, free_list), FIELD(tm_shard, free_count), FIELD(tm_shard, free_capacity),
-	FIELD(tm_shard, spare), FIELD(tm_shard, arena), FIELD(tm_shard, arena_end),
+	FIELD(tm_shard, directory),
+	FIELD(tm_shard, untracked_frees),
+	FIELD(tm_shard, live),
+	FIELD(tm_shard, free_list),
+	FIELD(tm_shard, free_count),
+	FIELD(tm_shard, free_capacity),
+	FIELD(tm_shard, spare),
+	FIELD(tm_shard, arena),
+	FIELD(tm_shard, arena_end),
 	FIELD(tm_shard, reserved),
 
 	STRUCT(tm_node),
-	FIELD(tm_node, address), FIELD(tm_node, parent), FIELD(tm_node, next),
+	FIELD(tm_node, address),
+	FIELD(tm_node, parent),
+	FIELD(tm_node, next),
 
 	STRUCT(tm_counter),
-	FIELD(tm_counter, delta), FIELD(tm_counter, max_delta), FIELD(tm_counter, reserved),
+	FIELD(tm_counter, delta),
+	FIELD(tm_counter, max_delta),
+	FIELD(tm_counter, reserved),
 
 	STRUCT(tm_generation),
-	FIELD(tm_generation, shards), FIELD(tm_generation, counters),
-	FIELD(tm_generation, node_chunks), FIELD(tm_generation, index),
-	FIELD(tm_generation, locks), FIELD(tm_generation, retired),
-	FIELD(tm_generation, current), FIELD(tm_generation, peak),
-	FIELD(tm_generation, memory), FIELD(tm_generation, regions),
-	FIELD(tm_generation, node_count), FIELD(tm_generation, traceback_count),
-	FIELD(tm_generation, limit), FIELD(tm_generation, id),
-	FIELD(tm_generation, sample_period), FIELD(tm_generation, reserved),
+	FIELD(tm_generation, shards),
+	FIELD(tm_generation, counters),
+	FIELD(tm_generation, node_chunks),
+	FIELD(tm_generation, index),
+	FIELD(tm_generation, locks),
+	FIELD(tm_generation, retired),
+	FIELD(tm_generation, current),
+	FIELD(tm_generation, peak),
+	FIELD(tm_generation, memory),
+	FIELD(tm_generation, regions),
+	FIELD(tm_generation, node_count),
+	FIELD(tm_generation, traceback_count),
+	FIELD(tm_generation, limit),
+	FIELD(tm_generation, id),
+	FIELD(tm_generation, sample_period),
+	FIELD(tm_generation, reserved),
 
 	STRUCT(tm_module),
-	FIELD(tm_module, start), FIELD(tm_module, end), FIELD(tm_module, bias),
-	FIELD(tm_module, eh_frame_hdr), FIELD(tm_module, eh_frame_hdr_size),
-	FIELD(tm_module, text_start), FIELD(tm_module, text_end), FIELD(tm_module, path),
-	FIELD(tm_module, build_id_size), FIELD(tm_module, build_id),
-	FIELD(tm_module, cfi_start), FIELD(tm_module, cfi_end),
+	FIELD(tm_module, start),
+	FIELD(tm_module, end),
+	FIELD(tm_module, bias),
+	FIELD(tm_module, eh_frame_hdr),
+	FIELD(tm_module, eh_frame_hdr_size),
+	FIELD(tm_module, text_start),
+	FIELD(tm_module, text_end),
+	FIELD(tm_module, path),
+	FIELD(tm_module, build_id_size),
+	FIELD(tm_module, build_id),
+	FIELD(tm_module, cfi_start),
+	FIELD(tm_module, cfi_end),
 
 	STRUCT(tm_module_list),
-	FIELD(tm_module_list, count), FIELD(tm_module_list, names_size),
+	FIELD(tm_module_list, count),
+	FIELD(tm_module_list, names_size),
 	FIELD(tm_module_list, previous),
 
 	STRUCT(tm_patch),
-	FIELD(tm_patch, function), FIELD(tm_patch, address), FIELD(tm_patch, relay),
-	FIELD(tm_patch, original), FIELD(tm_patch, saved), FIELD(tm_patch, written),
-	FIELD(tm_patch, length), FIELD(tm_patch, active), FIELD(tm_patch, shape),
-	FIELD(tm_patch, size_argument), FIELD(tm_patch, count_argument),
-	FIELD(tm_patch, block_argument), FIELD(tm_patch, original_length),
-	FIELD(tm_patch, points), FIELD(tm_patch, point_from), FIELD(tm_patch, point_to),
-	FIELD(tm_patch, domain), FIELD(tm_patch, reserved0), FIELD(tm_patch, name),
-	FIELD(tm_patch, module), FIELD(tm_patch, reserved),
+	FIELD(tm_patch, function),
+	FIELD(tm_patch, address),
+	FIELD(tm_patch, relay),
+	FIELD(tm_patch, original),
+	FIELD(tm_patch, saved),
+	FIELD(tm_patch, written),
+	FIELD(tm_patch, length),
+	FIELD(tm_patch, active),
+	FIELD(tm_patch, shape),
+	FIELD(tm_patch, size_argument),
+	FIELD(tm_patch, count_argument),
+	FIELD(tm_patch, block_argument),
+	FIELD(tm_patch, original_length),
+	FIELD(tm_patch, points),
+	FIELD(tm_patch, point_from),
+	FIELD(tm_patch, point_to),
+	FIELD(tm_patch, domain),
+	FIELD(tm_patch, reserved0),
+	FIELD(tm_patch, name),
+	FIELD(tm_patch, module),
+	FIELD(tm_patch, reserved),
 
 	STRUCT(tm_relay_region),
-	FIELD(tm_relay_region, start), FIELD(tm_relay_region, size), FIELD(tm_relay_region, used),
+	FIELD(tm_relay_region, start),
+	FIELD(tm_relay_region, size),
+	FIELD(tm_relay_region, used),
 
 	STRUCT(tm_header),
-	FIELD(tm_header, magic), FIELD(tm_header, version), FIELD(tm_header, header_size),
-	FIELD(tm_header, self), FIELD(tm_header, image_start), FIELD(tm_header, image_end),
-	FIELD(tm_header, state), FIELD(tm_header, pid), FIELD(tm_header, generation),
-	FIELD(tm_header, modules), FIELD(tm_header, start_time), FIELD(tm_header, dropped),
-	FIELD(tm_header, memory), FIELD(tm_header, patches), FIELD(tm_header, relays),
-	FIELD(tm_header, threads), FIELD(tm_header, patch_count), FIELD(tm_header, relay_count),
-	FIELD(tm_header, loader_events), FIELD(tm_header, reserved0),
-	FIELD(tm_header, helper_build_id), FIELD(tm_header, reserved),
+	FIELD(tm_header, magic),
+	FIELD(tm_header, version),
+	FIELD(tm_header, header_size),
+	FIELD(tm_header, self),
+	FIELD(tm_header, image_start),
+	FIELD(tm_header, image_end),
+	FIELD(tm_header, state),
+	FIELD(tm_header, pid),
+	FIELD(tm_header, generation),
+	FIELD(tm_header, modules),
+	FIELD(tm_header, start_time),
+	FIELD(tm_header, dropped),
+	FIELD(tm_header, memory),
+	FIELD(tm_header, patches),
+	FIELD(tm_header, relays),
+	FIELD(tm_header, threads),
+	FIELD(tm_header, patch_count),
+	FIELD(tm_header, relay_count),
+	FIELD(tm_header, loader_events),
+	FIELD(tm_header, reserved0),
+	FIELD(tm_header, helper_build_id),
+	FIELD(tm_header, reserved),
 
 	STRUCT(tm_image),
-	FIELD(tm_image, magic), FIELD(tm_image, version), FIELD(tm_image, header_size),
-	FIELD(tm_image, size), FIELD(tm_image, limit), FIELD(tm_image, pid),
-	FIELD(tm_image, time), FIELD(tm_image, start_time), FIELD(tm_image, current),
-	FIELD(tm_image, peak), FIELD(tm_image, dropped), FIELD(tm_image, untracked_frees),
-	FIELD(tm_image, sample_period), FIELD(tm_image, rows), FIELD(tm_image, row_count),
-	FIELD(tm_image, nodes), FIELD(tm_image, node_count), FIELD(tm_image, modules),
-	FIELD(tm_image, module_count), FIELD(tm_image, names), FIELD(tm_image, names_size),
+	FIELD(tm_image, magic),
+	FIELD(tm_image, version),
+	FIELD(tm_image, header_size),
+	FIELD(tm_image, size),
+	FIELD(tm_image, limit),
+	FIELD(tm_image, pid),
+	FIELD(tm_image, time),
+	FIELD(tm_image, start_time),
+	FIELD(tm_image, current),
+	FIELD(tm_image, peak),
+	FIELD(tm_image, dropped),
+	FIELD(tm_image, untracked_frees),
+	FIELD(tm_image, sample_period),
+	FIELD(tm_image, rows),
+	FIELD(tm_image, row_count),
+	FIELD(tm_image, nodes),
+	FIELD(tm_image, node_count),
+	FIELD(tm_image, modules),
+	FIELD(tm_image, module_count),
+	FIELD(tm_image, names),
+	FIELD(tm_image, names_size),
 
 	STRUCT(tm_row),
-	FIELD(tm_row, size), FIELD(tm_row, count), FIELD(tm_row, traceback),
-	FIELD(tm_row, domain), FIELD(tm_row, truncated), FIELD(tm_row, reserved),
+	FIELD(tm_row, size),
+	FIELD(tm_row, count),
+	FIELD(tm_row, traceback),
+	FIELD(tm_row, domain),
+	FIELD(tm_row, truncated),
+	FIELD(tm_row, reserved),
 
 	STRUCT(tm_image_node),
-	FIELD(tm_image_node, address), FIELD(tm_image_node, parent), FIELD(tm_image_node, depth),
+	FIELD(tm_image_node, address),
+	FIELD(tm_image_node, parent),
+	FIELD(tm_image_node, depth),
 
-	{ NULL, NULL, 0, 0, 0 },
+	{NULL, NULL, 0, 0, 0},
 };
 
 struct constant {
@@ -121,24 +209,53 @@ struct constant {
 	uint64_t value;
 };
 
-#define CONSTANT(name) { #name, TM_##name }
+#define CONSTANT(name)           \
+	{                        \
+#name, TM_##name \
+	}
 
 static const struct constant constants[] = {
-	CONSTANT(MAGIC), CONSTANT(LAYOUT_VERSION), CONSTANT(MAX_FRAMES),
-	CONSTANT(DOMAIN_MALLOC), CONSTANT(DOMAIN_MMAP),
-	CONSTANT(SLOT_EMPTY), CONSTANT(SLOT_DEAD), CONSTANT(ADDRESS_BITS),
-	CONSTANT(ADDRESS_MASK), CONSTANT(MAX_SIZE), CONSTANT(MAX_SEGMENT), CONSTANT(MAX_DEPTH),
-	CONSTANT(SHARD_BITS), CONSTANT(SHARDS), CONSTANT(DIRECTORY_DEPTH_MASK),
-	CONSTANT(NODE_ADDRESS_MASK), CONSTANT(NODE_ROOT), CONSTANT(NODE_TRUNCATED),
-	CONSTANT(NODE_EXACT), CONSTANT(NODES_PER_CHUNK), CONSTANT(NODE_CHUNKS),
-	CONSTANT(COUNTER_BATCH), CONSTANT(MAX_THREADS),
-	CONSTANT(SHAPE_ALLOC), CONSTANT(SHAPE_FREE), CONSTANT(SHAPE_REALLOC),
-	CONSTANT(SHAPE_STORE), CONSTANT(SHAPE_RESIZE), CONSTANT(SHAPE_LOADER), CONSTANT(SHAPES),
-	CONSTANT(NO_ARGUMENT), CONSTANT(PATCH_BYTES), CONSTANT(PATCH_POINTS),
-	CONSTANT(MAX_PATCHES), CONSTANT(MAX_RELAY_REGIONS),
-	CONSTANT(STATE_IDLE), CONSTANT(STATE_TRACING),
-	CONSTANT(IMAGE_MAGIC), CONSTANT(IMAGE_VERSION), CONSTANT(NO_NODE),
-	{ NULL, 0 },
+	CONSTANT(MAGIC),
+	CONSTANT(LAYOUT_VERSION),
+	CONSTANT(MAX_FRAMES),
+	CONSTANT(DOMAIN_MALLOC),
+	CONSTANT(DOMAIN_MMAP),
+	CONSTANT(SLOT_EMPTY),
+	CONSTANT(SLOT_DEAD),
+	CONSTANT(ADDRESS_BITS),
+	CONSTANT(ADDRESS_MASK),
+	CONSTANT(MAX_SIZE),
+	CONSTANT(MAX_SEGMENT),
+	CONSTANT(MAX_DEPTH),
+	CONSTANT(SHARD_BITS),
+	CONSTANT(SHARDS),
+	CONSTANT(DIRECTORY_DEPTH_MASK),
+	CONSTANT(NODE_ADDRESS_MASK),
+	CONSTANT(NODE_ROOT),
+	CONSTANT(NODE_TRUNCATED),
+	CONSTANT(NODE_EXACT),
+	CONSTANT(NODES_PER_CHUNK),
+	CONSTANT(NODE_CHUNKS),
+	CONSTANT(COUNTER_BATCH),
+	CONSTANT(MAX_THREADS),
+	CONSTANT(SHAPE_ALLOC),
+	CONSTANT(SHAPE_FREE),
+	CONSTANT(SHAPE_REALLOC),
+	CONSTANT(SHAPE_STORE),
+	CONSTANT(SHAPE_RESIZE),
+	CONSTANT(SHAPE_LOADER),
+	CONSTANT(SHAPES),
+	CONSTANT(NO_ARGUMENT),
+	CONSTANT(PATCH_BYTES),
+	CONSTANT(PATCH_POINTS),
+	CONSTANT(MAX_PATCHES),
+	CONSTANT(MAX_RELAY_REGIONS),
+	CONSTANT(STATE_IDLE),
+	CONSTANT(STATE_TRACING),
+	CONSTANT(IMAGE_MAGIC),
+	CONSTANT(IMAGE_VERSION),
+	CONSTANT(NO_NODE),
+	{NULL, 0},
 };
 
 static const struct field *find_structure(const char *name)
@@ -222,8 +339,8 @@ static int store_value(const struct field *field, PyObject *value, char *to)
 		return -1;
 	if (PyErr_Occurred() || (field->size < 8 && number >> 8 * field->size)) {
 		PyErr_Clear();
-		PyErr_Format(tm_exception, "%s.%s cannot hold %R", field->structure,
-			     field->name, value);
+		PyErr_Format(tm_exception, "%s.%s cannot hold %R", field->structure, field->name,
+			     value);
 		return -1;
 	}
 	memcpy(to, &number, field->size);
@@ -273,8 +390,7 @@ static int describe_structures(PyObject *sizes, PyObject *offsets)
 	for (const struct field *field = fields; field->structure; field++) {
 		if (!field->name) {
 			current = PyDict_New();
-			if (set_item(sizes, field->structure,
-				     PyLong_FromSize_t(field->size)) < 0 ||
+			if (set_item(sizes, field->structure, PyLong_FromSize_t(field->size)) < 0 ||
 			    set_item(offsets, field->structure, current) < 0)
 				return -1;
 		} else if (set_item(current, field->name,
@@ -306,11 +422,11 @@ static PyObject *describe_layout(void)
 }
 
 static PyMethodDef functions[] = {
-	{ "decode", decode, METH_VARARGS,
-	  "decode(struct_name, bytes) -> dict of the fields, each an int or bytes" },
-	{ "encode", encode, METH_VARARGS,
-	  "encode(struct_name, dict) -> bytes; fields that are not given are zero" },
-	{ NULL, NULL, 0, NULL },
+	{"decode", decode, METH_VARARGS,
+	 "decode(struct_name, bytes) -> dict of the fields, each an int or bytes"},
+	{"encode", encode, METH_VARARGS,
+	 "encode(struct_name, dict) -> bytes; fields that are not given are zero"},
+	{NULL, NULL, 0, NULL},
 };
 
 int tm_add_layout(PyObject *module)

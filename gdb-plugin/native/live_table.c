@@ -13,7 +13,7 @@
 #define DAMAGED(...) tm_error_new(TM_ERROR_INPUT, "the trace table is damaged: " __VA_ARGS__)
 
 /* Segments that stand side by side are read together, up to this many bytes. */
-#define RUN_BYTES (4u << 20)
+#define RUN_BYTES (1u << 20)
 
 struct tm_error *tm_live_read(const struct tm_memory *memory, uint64_t address, void *buffer,
 			      size_t length, const char *what)
@@ -35,8 +35,7 @@ struct tm_error *tm_live_header_read(const struct tm_memory *memory, uint64_t ad
 	if (error)
 		return error;
 	if (header.magic != TM_MAGIC)
-		return tm_error_new(TM_ERROR_INPUT, "no trace table begins at 0x%" PRIx64,
-				    address);
+		return tm_error_new(TM_ERROR_INPUT, "no trace table begins at 0x%" PRIx64, address);
 	if (header.version != TM_LAYOUT_VERSION)
 		return tm_error_new(TM_ERROR_INPUT,
 				    "the helper in the process has layout version %" PRIu32
@@ -88,7 +87,7 @@ static struct tm_error *read_segment_header(struct tm_live_table *table, uint32_
 	if (segment.capacity == 0 || segment.capacity > TM_MAX_SEGMENT)
 		return DAMAGED("the segment at 0x%" PRIx64 " has %" PRIu32 " slots", address,
 			       segment.capacity);
-	*ret = (struct tm_live_segment){ address, segment.capacity, shard };
+	*ret = (struct tm_live_segment){address, segment.capacity, shard};
 	return NULL;
 }
 
@@ -108,8 +107,8 @@ static struct tm_error *add_segments(struct tm_live_table *table, uint32_t index
 	for (size_t i = 0; i < entries; i++)
 		if (addresses[i] && (distinct == 0 || addresses[distinct - 1] != addresses[i]))
 			addresses[distinct++] = addresses[i];
-	segments = realloc(table->segments,
-			   (table->segment_count + distinct + 1) * sizeof(*segments));
+	segments =
+		realloc(table->segments, (table->segment_count + distinct + 1) * sizeof(*segments));
 	if (!segments) {
 		free(addresses);
 		return tm_error_no_memory();
@@ -125,8 +124,8 @@ static struct tm_error *add_segments(struct tm_live_table *table, uint32_t index
 	return error;
 }
 
-static struct tm_error *read_directory(struct tm_live_table *table, uint32_t index,
-				       uint64_t word, uint64_t *entries)
+static struct tm_error *read_directory(struct tm_live_table *table, uint32_t index, uint64_t word,
+				       uint64_t *entries)
 {
 	struct tm_live_shard *shard = &table->shards[index];
 	uint32_t depth = (uint32_t)(word & TM_DIRECTORY_DEPTH_MASK);
@@ -145,8 +144,8 @@ static struct tm_error *read_directory(struct tm_live_table *table, uint32_t ind
 		return tm_error_no_memory();
 	if (!address) /* a shard that never held a block */
 		return NULL;
-	return tm_live_read(&table->memory, address, shard->directory,
-			    sizeof(uint64_t) << depth, "a directory");
+	return tm_live_read(&table->memory, address, shard->directory, sizeof(uint64_t) << depth,
+			    "a directory");
 }
 
 static struct tm_error *read_shards(struct tm_live_table *table)
@@ -191,9 +190,8 @@ static struct tm_error *read_chunk_addresses(struct tm_live_table *table)
 	table->chunk_addresses = calloc(count, sizeof(*table->chunk_addresses));
 	if (!table->chunks || !table->chunk_addresses)
 		return tm_error_no_memory();
-	return tm_live_read(&table->memory, table->generation.node_chunks,
-			    table->chunk_addresses, count * sizeof(uint64_t),
-			    "the list of nodes");
+	return tm_live_read(&table->memory, table->generation.node_chunks, table->chunk_addresses,
+			    count * sizeof(uint64_t), "the list of nodes");
 }
 
 static struct tm_error *read_chunk(struct tm_live_table *table, size_t index)
@@ -225,7 +223,7 @@ struct tm_error *tm_live_table_node(struct tm_live_table *table, uint32_t id,
 			/* a second look must not find a chunk that was never read */
 			free(table->chunks[index].nodes);
 			free(table->chunks[index].notes);
-			table->chunks[index] = (struct tm_live_chunk){ NULL, NULL };
+			table->chunks[index] = (struct tm_live_chunk){NULL, NULL};
 			return error;
 		}
 	}
@@ -310,7 +308,7 @@ const struct tm_live_segment *tm_live_table_segment(const struct tm_live_table *
 						    uint64_t address)
 {
 	const struct tm_live_shard *shard = &table->shards[tm_shard_index(address)];
-	struct tm_live_segment wanted = { 0, 0, 0 };
+	struct tm_live_segment wanted = {0, 0, 0};
 
 	if (!shard->directory || !table->segment_count)
 		return NULL;
@@ -353,11 +351,11 @@ struct tm_error *tm_live_counts_read(const struct tm_memory *memory,
 				     const struct tm_generation *generation,
 				     struct tm_live_counts *ret)
 {
-	struct counter_sum sum = { 0, 0, 0 };
+	struct counter_sum sum = {0, 0, 0};
 	int64_t current, peak = generation->peak, lone;
 	struct tm_error *error;
 
-	*ret = (struct tm_live_counts){ 0, 0 };
+	*ret = (struct tm_live_counts){0, 0};
 	if (!generation->counters)
 		return NULL;
 	error = sum_counters(memory, generation->counters, &sum);

@@ -56,8 +56,7 @@ struct tm_live_table {
 
 /* Reads the header, the generation, and the directories of the shards. */
 struct tm_error *tm_live_table_open(const struct tm_memory *memory, uint64_t address,
-				    struct tm_live_table *ret)
-	__attribute__((warn_unused_result));
+				    struct tm_live_table *ret) __attribute__((warn_unused_result));
 /* Accepts a table that could not be opened. */
 void tm_live_table_close(struct tm_live_table *table);
 
@@ -112,7 +111,6 @@ struct tm_error *tm_live_counts_read(const struct tm_memory *memory,
 
 /* Reads `length` bytes at `address`, which hold `what`. */
 struct tm_error *tm_live_read(const struct tm_memory *memory, uint64_t address, void *buffer,
-			      size_t length, const char *what)
-	__attribute__((warn_unused_result));
+			      size_t length, const char *what) __attribute__((warn_unused_result));
 
 #endif
