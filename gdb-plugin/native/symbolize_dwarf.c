@@ -42,6 +42,7 @@ struct tm_unit {
 	size_t function_count;
 	size_t function_capacity;
 	struct tm_ranges ranges; /* of the functions */
+	struct tm_scopes scopes;
 };
 
 /* What one walk fills. */
@@ -257,8 +258,49 @@ static const char *string_attribute(Dwarf_Die *die, unsigned int name)
 	return dwarf_formstring(dwarf_attr_integrate(die, name, &attribute));
 }
 
+static bool is_cplusplus(int language)
+{
+	return language == DW_LANG_C_plus_plus || language == DW_LANG_C_plus_plus_03 ||
+	       language == DW_LANG_C_plus_plus_11 || language == DW_LANG_C_plus_plus_14 ||
+	       language == DW_LANG_ObjC_plus_plus;
+}
+
+/* Where a function was declared: behind the copies and the definition. */
+static Dwarf_Die find_declaration(Dwarf_Die *die)
+{
+	Dwarf_Attribute attribute;
+	Dwarf_Die at = *die, next;
+
+	for (unsigned int steps = 0; steps < MAX_DEPTH; steps++) {
+		if (!dwarf_formref_die(dwarf_attr(&at, DW_AT_abstract_origin, &attribute), &next) &&
+		    !dwarf_formref_die(dwarf_attr(&at, DW_AT_specification, &attribute), &next))
+			break;
+		at = next;
+	}
+	return at;
+}
+
+/* For a C++ function without a linkage name; NULL for any other. */
+static const char *scoped_name(struct tm_object *object, Dwarf_Die *die, struct tm_strings *strings)
+{
+	Dwarf_Die declaration = find_declaration(die);
+
+	for (size_t i = 0; i < object->unit_count; i++) {
+		struct tm_unit *unit = &object->units[i];
+
+		if (unit->source.cu != declaration.cu)
+			continue;
+		if (!is_cplusplus(dwarf_srclang(&unit->source)) ||
+		    !tm_scopes_read(&unit->scopes, &unit->source, strings))
+			return NULL;
+		return tm_scopes_find(&unit->scopes, &declaration);
+	}
+	return NULL;
+}
+
 /* NULL when it has no name, or when memory runs out. */
-static const char *function_name(Dwarf_Die *die, struct tm_strings *strings)
+static const char *function_name(struct tm_object *object, Dwarf_Die *die,
+				 struct tm_strings *strings)
 {
 	const char *name = string_attribute(die, DW_AT_linkage_name);
 
@@ -267,7 +309,9 @@ static const char *function_name(Dwarf_Die *die, struct tm_strings *strings)
 	/* A linkage name that is not mangled is an assembler's label: the name says more. */
 	if (name && !strncmp(name, "_Z", 2))
 		return tm_strings_keep_function(strings, name);
-	name = string_attribute(die, DW_AT_name);
+	name = scoped_name(object, die, strings);
+	if (!name)
+		name = string_attribute(die, DW_AT_name);
 	return name ? tm_strings_keep(strings, name) : NULL;
 }
 
@@ -409,8 +453,10 @@ static bool index_units(struct tm_object *object)
 
 void tm_object_units_deinit(struct tm_object *object)
 {
-	for (size_t i = 0; i < object->unit_count; i++)
+	for (size_t i = 0; i < object->unit_count; i++) {
 		unit_forget_functions(&object->units[i]);
+		tm_scopes_deinit(&object->units[i].scopes);
+	}
 	free(object->units);
 	tm_ranges_deinit(&object->unit_ranges);
 	object->units = NULL;
@@ -448,7 +494,7 @@ bool tm_object_dwarf_frames(struct tm_object *object, struct tm_strings *strings
 		return ok;
 	if (!function->read) {
 		function->read = true;
-		function->name = function_name(&function->die, strings);
+		function->name = function_name(object, &function->die, strings);
 		ok = walk_calls(function, &function->die, 0, 0);
 	}
 	depth = find_calls(function, address, calls, TM_MAX_INLINED);
@@ -457,7 +503,7 @@ bool tm_object_dwarf_frames(struct tm_object *object, struct tm_strings *strings
 		struct inlined_call *call = calls[i - 1];
 
 		if (!call->name)
-			call->name = function_name(&call->die, strings);
+			call->name = function_name(object, &call->die, strings);
 		frame->function = call->name;
 		frame->inlined = true;
 		ret->frames[ret->count] = (struct tm_frame_name){0};

@@ -25,12 +25,14 @@ static bool add_symbol(struct tm_object *object, size_t *capacity, struct tm_sym
 	return true;
 }
 
-static bool is_sized_function(const GElf_Sym *symbol)
+/* Assemblers write functions without a size; their labels without one are no functions. */
+static bool is_function(const GElf_Sym *symbol)
 {
 	unsigned int type = GELF_ST_TYPE(symbol->st_info);
 
-	return (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE) &&
-	       symbol->st_size && symbol->st_shndx != SHN_UNDEF && symbol->st_shndx != SHN_ABS &&
+	return (type == STT_FUNC || type == STT_GNU_IFUNC ||
+		(type == STT_NOTYPE && symbol->st_size)) &&
+	       symbol->st_shndx != SHN_UNDEF && symbol->st_shndx != SHN_ABS &&
 	       symbol->st_shndx != SHN_COMMON;
 }
 
@@ -56,8 +58,8 @@ static bool read_tables(struct tm_object *object, size_t *capacity, const struct
 		for (int i = 1; gelf_getsym(symbols, i, &symbol); i++) {
 			const char *name = (const char *)strings->d_buf + symbol.st_name;
 
-			if (!is_sized_function(&symbol) || symbol.st_name >= strings->d_size ||
-			    !*name || !memchr(name, 0, strings->d_size - symbol.st_name))
+			if (!is_function(&symbol) || symbol.st_name >= strings->d_size || !*name ||
+			    !memchr(name, 0, strings->d_size - symbol.st_name))
 				continue;
 			if (!add_symbol(object, capacity,
 					(struct tm_symbol){
@@ -98,6 +100,40 @@ static int compare_symbols(const void *left, const void *right)
 	return is_better(a, b) ? -1 : is_better(b, a);
 }
 
+/* Where the section that holds an address of the file's ends, or the address itself. */
+static uint64_t section_end(const struct tm_elf *file, uint64_t vaddr)
+{
+	Elf_Scn *section = NULL;
+
+	while (file->elf && (section = elf_nextscn(file->elf, section))) {
+		GElf_Shdr header;
+
+		if (gelf_getshdr(section, &header) && (header.sh_flags & SHF_ALLOC) &&
+		    header.sh_addr <= vaddr && vaddr - header.sh_addr < header.sh_size)
+			return header.sh_addr + header.sh_size;
+	}
+	return vaddr;
+}
+
+/* Functions without a size go on to the next function, or to the end of their section. */
+static void size_functions(struct tm_object *object)
+{
+	for (size_t i = 0; i < object->symbol_count; i++) {
+		struct tm_symbol *symbol = &object->symbols[i];
+		uint64_t end;
+		size_t next = i + 1;
+
+		if (symbol->size)
+			continue;
+		while (next < object->symbol_count && symbol[next - i].vaddr == symbol->vaddr)
+			next++;
+		end = section_end(&object->main, symbol->vaddr);
+		if (next < object->symbol_count && symbol[next - i].vaddr < end)
+			end = symbol[next - i].vaddr;
+		symbol->size = end - symbol->vaddr;
+	}
+}
+
 static void read_symbols(struct tm_object *object)
 {
 	size_t capacity = 0;
@@ -113,6 +149,7 @@ static void read_symbols(struct tm_object *object)
 	if (object->symbol_count)
 		qsort(object->symbols, object->symbol_count, sizeof(*object->symbols),
 		      compare_symbols);
+	size_functions(object);
 	for (size_t i = 0; complete && i < object->symbol_count && i < TM_NO_INDEX; i++) {
 		const struct tm_symbol *symbol = &object->symbols[i];
 

@@ -112,6 +112,27 @@ void tm_object_close(struct tm_object *object);
 const struct tm_symbol *tm_object_symbol(struct tm_object *object, uint64_t vaddr);
 void tm_object_symbols_deinit(struct tm_object *object);
 
+/* ---- names put together from scopes: symbolize_scopes.c --------------- */
+
+struct tm_scope {
+	const void *die;  /* of a function's declaration: Dwarf_Die.addr */
+	const char *name; /* in full */
+};
+
+struct tm_scopes {
+	bool read;
+	struct tm_scope *items; /* sorted by die */
+	size_t count;
+	size_t capacity;
+};
+
+/* Reads the declarations of a unit, the first time; false when memory runs out. */
+bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_strings *strings);
+
+/* The full name of a function without a linkage name, or NULL. */
+const char *tm_scopes_find(const struct tm_scopes *scopes, const Dwarf_Die *die);
+void tm_scopes_deinit(struct tm_scopes *scopes);
+
 /* ---- DWARF: symbolize_dwarf.c ----------------------------------------- */
 
 #define TM_MAX_INLINED 64u
