@@ -12,7 +12,7 @@ from tm import process, render
 from tm.commands.framework import TmCommand, command
 from tm.commands.output import plural, table, write, write_json
 from tm.errors import TmError
-from tm.model import _format_size
+from tm.model import Snapshot, _format_size
 from tm.options import Argument, Declaration, Parsed
 from tm.snapshots import registry
 
@@ -91,16 +91,59 @@ class DeleteSnapshots(TmCommand):
         registry.delete(values.name)
 
 
-def snapshot_to_keep(name: str) -> Any:
-    """The named snapshot, or the last one."""
-    if name is not None:
-        return registry.get(name)
-    last = registry.last()
-    if last is None:
-        raise TmError('There is no snapshot: "tm snapshot" takes one.')
-    return last
-
-
 def path_of(text: str) -> str:
-    """A file's name as the user means it, `~` and gdb's own folder included."""
+    """A file's name as the user means it."""
     return os.path.abspath(os.path.expanduser(text))
+
+
+FILE = Argument("FILE", "file", "Name of the file.")
+
+
+@command
+class Dump(TmCommand):
+    declaration = Declaration(
+        name="dump",
+        summary="Write a snapshot to a file.",
+        arguments=(FILE, Argument("NAME", "snapshot", "The snapshot.  Default: the last one.",
+                                  optional=True)),
+        details="The file holds all names, so that it reads the same on another machine.  It is\n"
+                "written whole or not at all.",
+        examples=("tm dump before.tm", "tm dump ~/leak.tm 3"))
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        snapshot = registry.last() if values.name is None else registry.get(values.name)
+        if snapshot is None:
+            raise TmError('There is no snapshot to write: "tm snapshot" takes one.')
+        path = path_of(values.file)
+        try:
+            snapshot.dump(path)
+            size = os.path.getsize(path)
+        except OSError as error:
+            raise TmError("Cannot write %s: %s." % (path, error.strerror)) from None
+        write("Snapshot %s written to %s (%s)." % (snapshot.name, path,
+                                                   _format_size(size, False)))
+
+
+@command
+class Load(TmCommand):
+    declaration = Declaration(
+        name="load",
+        summary="Read a snapshot back from a file.",
+        arguments=(FILE, NAME),
+        details="No process is needed to look at it.",
+        examples=("tm load before.tm", "tm load before.tm before"),
+        json=True)
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        if values.name is not None:
+            registry.check_name(values.name)
+        path = path_of(values.file)
+        try:
+            snapshot = Snapshot.load(path)
+        except OSError as error:
+            raise TmError("Cannot read %s: %s." % (path, error.strerror)) from None
+        registry.add(snapshot, values.name)
+        if values.json:
+            write_json(dict(render.snapshot_document(snapshot), command="load"))
+        else:
+            write(render.render_snapshot(snapshot))

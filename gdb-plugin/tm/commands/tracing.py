@@ -46,9 +46,7 @@ class Start(TmCommand):
         report = process.start(limit)
         for text in report.warnings:
             warn(text)
-        write("Tracing %s: %s in %s redirected, helper at %#x (%d ms)."
-              % (plural(report.limit, "frame"), plural(report.functions, "function"),
-                 plural(report.modules, "module"), report.helper_address, report.milliseconds))
+        write(str(report))
 
 
 @command
