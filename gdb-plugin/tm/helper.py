@@ -4,6 +4,7 @@ Uses `_tm` for the layout and the helper's ELF file, inferior for everything in
 the process.
 """
 
+import contextlib
 import os
 from typing import Dict, List, Optional
 
@@ -174,12 +175,11 @@ def load() -> Helper:
         ),
         "map memory for the helper",
     )
-    try:
-        return _fill(image, base, size, system_call)
-    except BaseException:
-        # Ctrl-C too: nobody knows of this memory yet.
-        system_call(_SYS_MUNMAP, base, size)
-        raise
+    with contextlib.ExitStack() as undo:
+        undo.callback(system_call, _SYS_MUNMAP, base, size)
+        loaded = _fill(image, base, size, system_call)
+        undo.pop_all()
+    return loaded
 
 
 def _fill(image: dict, base: int, size: int, system_call: _SystemCall) -> Helper:

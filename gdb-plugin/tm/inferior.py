@@ -35,6 +35,7 @@ class ThreadState(NamedTuple):
     tid: int
     pc: int
     sp: int
+    system_call: int  # the kernel's number of the call it is in or returns from; -1: none
 
 
 def selected() -> gdb.Inferior:
@@ -237,29 +238,70 @@ def _state_from_proc(pid: int, tid: int) -> Optional[ThreadState]:
         return None
     if len(fields) < 3:
         return None
-    return ThreadState(tid, int(fields[-1], 16), int(fields[-2], 16))
+    return ThreadState(tid, int(fields[-1], 16), int(fields[-2], 16), int(fields[0]))
 
 
 def _state_from_gdb(thread: gdb.InferiorThread, tid: int) -> ThreadState:
     current = gdb.selected_thread()
     thread.switch()
     frame = gdb.newest_frame()
-    state = ThreadState(tid, int(frame.read_register("rip")), int(frame.read_register("rsp")))
+    state = ThreadState(
+        tid,
+        int(frame.read_register("rip")),
+        int(frame.read_register("rsp")),
+        int(frame.read_register("orig_rax")),
+    )
     current.switch()
     return state
 
 
-def set_pc(tid: int, pc: int) -> None:
-    """Moves a thread to another instruction.  Inside quiet_session."""
+def set_register(tid: int, name: str, value: int) -> None:
+    """Changes a register of a thread's innermost frame.  Inside quiet_session."""
+    with _thread_selected(tid):
+        gdb.execute(f"set var ${name} = {value}", to_string=True)
+
+
+@contextlib.contextmanager
+def _thread_selected(tid: int) -> Iterator[gdb.Frame]:
+    """The thread's innermost frame, selected."""
     current = gdb.selected_thread()
+    pid = gdb.selected_inferior().pid
     for thread in gdb.selected_inferior().threads():
-        if (thread.ptid[1] or gdb.selected_inferior().pid) == tid:
+        if (thread.ptid[1] or pid) == tid:
             thread.switch()
-            gdb.newest_frame().select()
-            gdb.execute(f"set var $rip = {pc:#x}", to_string=True)
-            current.switch()
+            frame = gdb.newest_frame()
+            frame.select()
+            try:
+                yield frame
+            finally:
+                current.switch()
             return
     raise TmError(f"Thread {tid} has gone.")
+
+
+# System calls that return EINTR when a debugger stops the thread (signal(7), "Interruption of
+# system calls and library functions by stop signals"), and can be made again as if nothing
+# had happened: read, write, their vector forms, semop, semtimedop, accept, send and receive,
+# rt_sigtimedwait, io_getevents, epoll_wait and their newer forms (asm/unistd_64.h).
+_RESTARTED = frozenset(
+    (0, 1, 19, 20, 43, 44, 45, 46, 47, 65, 128, 208, 220, 232, 281, 288, 299, 333, 441)
+)
+_EINTR = -4
+_ERESTARTNOHAND = -514  # the kernel makes the call again, unless a signal handler runs
+
+
+def restart_system_calls() -> None:
+    """Where stopping made a system call return EINTR, lets the kernel make it again.
+
+    So the program does not notice that it was stopped.  Inside quiet_session.
+    """
+    for state in thread_states():
+        if state.system_call not in _RESTARTED:
+            continue
+        with _thread_selected(state.tid) as frame:
+            result = int(frame.read_register("rax")) & (1 << 64) - 1
+            if result == _EINTR & (1 << 64) - 1:
+                gdb.execute(f"set var $rax = {_ERESTARTNOHAND}", to_string=True)
 
 
 # ---- calls -------------------------------------------------------------------

@@ -7,6 +7,7 @@ the helper calls the function itself.  The plan is complete before anything in
 the process changes.
 """
 
+import contextlib
 from array import array
 from typing import Dict, List, NamedTuple, Optional
 
@@ -339,17 +340,16 @@ def move_threads(patches: PatchList, indexes: List[int], mappings) -> List[Moved
             inside = patch["address"] + patch["point_from"][point]
             targets[inside] = patch["original"] + patch["point_to"][point]
     moved: List[MovedThread] = []
-    try:
+    with contextlib.ExitStack() as undo:
+        undo.callback(undo_moves, moved)
         for state in inferior.thread_states():
             if state.pc in targets:
-                inferior.set_pc(state.tid, targets[state.pc])
+                inferior.set_register(state.tid, "rip", targets[state.pc])
                 moved.append(MovedThread(state.tid, 0, state.pc))
             for place, pc in _interrupted_frames(state.sp, targets, mappings):
                 inferior.write(place, targets[pc].to_bytes(8, "little"))
                 moved.append(MovedThread(0, place, pc))
-    except BaseException:
-        undo_moves(moved)
-        raise
+        undo.pop_all()
     return moved
 
 
@@ -357,7 +357,7 @@ def undo_moves(moved: List[MovedThread]) -> None:
     """Puts program counters back where they were."""
     for move in reversed(moved):
         if move.tid:
-            inferior.set_pc(move.tid, move.before)
+            inferior.set_register(move.tid, "rip", move.before)
         else:
             inferior.write(move.place, move.before.to_bytes(8, "little"))
 

@@ -5,6 +5,7 @@ clear line.  `start` goes by the order of injection: look at everything, plan
 everything, only then touch the process; whatever fails is rolled back.
 """
 
+import contextlib
 import time
 from typing import Dict, List, NamedTuple, Optional
 
@@ -116,17 +117,17 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
         raise TmError("No allocator function was found in the program or its libraries.")
     caller = inferior.choose_caller()
     with inferior.quiet_session():
+        inferior.restart_system_calls()
         caller.switch()
         plan = _plan(functions, mappings, found)
         started = _Start(found, functions)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(started.roll_back)
             started.run(limit)
-        except BaseException:
-            started.roll_back()
-            raise
+            undo.pop_all()
+        if not is_launch:
+            frames.add_helper_symbols(started.helper.header["image_start"])
     _found[inferior.selected().pid] = started.helper.address
-    if not is_launch:
-        frames.add_helper_symbols(started.helper.header["image_start"])
     redirected = started.patches.redirected()
     return StartReport(
         limit,
@@ -237,6 +238,7 @@ def stop() -> StopReport:
     found = _tracing_helper()
     caller = inferior.choose_caller()
     with inferior.quiet_session():
+        inferior.restart_system_calls()
         caller.switch()
         listed = patches.PatchList(found)
         count = len(listed.redirected())
@@ -261,6 +263,7 @@ def _control(name: str, what: str) -> None:
     found = _tracing_helper()
     caller = inferior.choose_caller()
     with inferior.quiet_session():
+        inferior.restart_system_calls()
         caller.switch()
         found.call(name, what=what)
 

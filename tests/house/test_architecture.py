@@ -46,7 +46,7 @@ def imports(path):
 
 class Arrows(unittest.TestCase):
     def test_helper_includes_only_the_contract_and_freestanding_headers(self):
-        own = {path.name for path in sources("helper", ".h")}
+        own = {path.name for path in sources("helper", ".h", ".inc")}
         contract = {path.name for path in sources("include", ".h")}
         for path in sources("helper", ".c", ".h", ".S"):
             if path.name == "preload.c":
