@@ -27,9 +27,18 @@ static uint32_t *pairs_place(const struct pairs *pairs, uint64_t first, uint64_t
 	return &pairs->index[at];
 }
 
-static struct tm_error *pairs_grow(struct pairs *pairs)
+static size_t larger_capacity(const struct pairs *pairs)
 {
 	size_t capacity = pairs->capacity ? pairs->capacity * 2 : 1024;
+
+	while (capacity < pairs->expected)
+		capacity *= 2;
+	return capacity;
+}
+
+static struct tm_error *pairs_grow(struct pairs *pairs)
+{
+	size_t capacity = larger_capacity(pairs);
 	uint64_t *first = realloc(pairs->first, capacity * sizeof(*first));
 	uint64_t *second = realloc(pairs->second, capacity * sizeof(*second));
 	uint32_t *index = calloc(capacity * 2, sizeof(*index));
@@ -235,6 +244,7 @@ static struct tm_error *number_tracebacks(struct grouping *grouping, const struc
 	uint32_t *numbers = malloc((traces->node_count + 1) * sizeof(*numbers));
 	struct tm_error *error = numbers ? NULL : tm_error_no_memory();
 
+	grouping->pairs.expected = traces->node_count;
 	for (size_t i = 0; i < traces->node_count && !error; i++) {
 		const struct trace_node *node = &traces->nodes[i];
 		uint64_t parent = node->parent == TM_NO_NODE ? 0 : numbers[node->parent] + 1ull;
@@ -310,46 +320,6 @@ static struct tm_error *sum_groups(struct grouping *grouping, const struct trace
 
 #define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
 
-/* The caller's number; TM_NO_NODE above the oldest frame. */
-static uint32_t caller(const struct grouping *grouping, uint32_t number)
-{
-	return (uint32_t)(grouping->pairs.first[number] - 1);
-}
-
-/* Tracebacks compare as sequences, oldest frame first. */
-static int compare_tracebacks(const struct grouping *grouping, uint32_t a, uint32_t b)
-{
-	const uint32_t *depths = grouping->depths;
-	int longer = COMPARE(depths[a], depths[b]);
-
-	while (depths[a] > depths[b])
-		a = caller(grouping, a);
-	while (depths[b] > depths[a])
-		b = caller(grouping, b);
-	if (a == b)
-		return longer;
-	while (caller(grouping, a) != caller(grouping, b)) {
-		a = caller(grouping, a);
-		b = caller(grouping, b);
-	}
-	return COMPARE(grouping->ranks[grouping->pairs.second[a]],
-		       grouping->ranks[grouping->pairs.second[b]]);
-}
-
-/* While they are sorted, groups have their number for an id. */
-static int compare_names(const struct grouping *grouping, uint64_t a, uint64_t b)
-{
-	switch (grouping->mode) {
-	case GROUP_TRACEBACK:
-		return compare_tracebacks(grouping, (uint32_t)a, (uint32_t)b);
-	case GROUP_SIZE:
-	case GROUP_DOMAIN:
-		return COMPARE(grouping->pairs.first[a], grouping->pairs.first[b]);
-	default:
-		return COMPARE(grouping->ranks[a], grouping->ranks[b]);
-	}
-}
-
 static int compare_averages(const struct trace_group *a, const struct trace_group *b)
 {
 	unsigned __int128 left = (unsigned __int128)a->size * b->count;
@@ -380,7 +350,7 @@ static int compare_groups(const struct grouping *grouping, const struct trace_gr
 		order = COMPARE(magnitude(a->count_diff), magnitude(b->count_diff));
 	if (!order)
 		order = COMPARE(a->count, b->count);
-	return order ? order : compare_names(grouping, a->id, b->id);
+	return order ? order : COMPARE(a->place, b->place);
 }
 
 static int compare_largest_first(const void *left, const void *right, void *context)
@@ -388,17 +358,99 @@ static int compare_largest_first(const void *left, const void *right, void *cont
 	return -compare_groups(context, left, right);
 }
 
-static struct tm_error *measure_depths(struct grouping *grouping)
+/* The caller's number; TM_NO_NODE above the oldest frame. */
+static uint32_t caller(const struct grouping *grouping, uint32_t number)
 {
-	const struct pairs *pairs = &grouping->pairs;
+	return (uint32_t)(grouping->pairs.first[number] - 1);
+}
 
-	grouping->depths = malloc((pairs->count + 1) * sizeof(*grouping->depths));
-	if (!grouping->depths)
+/* Links the children of each traceback in the order of their keys. */
+static struct tm_error *link_children(const struct grouping *grouping, uint32_t *child,
+				      uint32_t *sibling)
+{
+	size_t count = grouping->pairs.count, key_count = grouping->key_count;
+	uint32_t *starts = calloc(key_count + 1, sizeof(*starts)); /* by rank */
+	uint32_t *sorted = malloc((count + 1) * sizeof(*sorted));  /* numbers, by rank */
+
+	if (!starts || !sorted) {
+		free(starts);
+		free(sorted);
 		return tm_error_no_memory();
-	for (size_t i = 0; i < pairs->count; i++) /* parents have lower numbers */
-		grouping->depths[i] =
-			pairs->first[i] ? grouping->depths[pairs->first[i] - 1] + 1 : 1;
+	}
+	for (size_t i = 0; i < count; i++)
+		starts[grouping->ranks[grouping->pairs.second[i]] + 1]++;
+	for (size_t i = 0; i < key_count; i++)
+		starts[i + 1] += starts[i];
+	for (size_t i = 0; i < count; i++)
+		sorted[starts[grouping->ranks[grouping->pairs.second[i]]]++] = (uint32_t)i;
+	memset(child, 0xff, (count + 1) * sizeof(*child));
+	for (size_t i = count; i--;) { /* the first of a list is added last */
+		uint32_t parent = caller(grouping, sorted[i]);
+		size_t head = parent == TM_NO_NODE ? count : parent;
+
+		sibling[sorted[i]] = child[head];
+		child[head] = sorted[i];
+	}
+	free(starts);
+	free(sorted);
 	return NULL;
+}
+
+/*
+ * Tracebacks compare as sequences of keys, oldest frame first: that is the
+ * order in which a walk of the tree, depth first, comes to them.
+ */
+static struct tm_error *order_tracebacks(const struct grouping *grouping, uint32_t *places)
+{
+	size_t count = grouping->pairs.count;
+	uint32_t *child = malloc((count + 1) * sizeof(*child)); /* the last: of the forest */
+	uint32_t *sibling = malloc((count + 1) * sizeof(*sibling));
+	struct tm_error *error = NULL;
+	uint32_t place = 0;
+
+	if (!child || !sibling)
+		error = tm_error_no_memory();
+	else
+		error = link_children(grouping, child, sibling);
+	for (uint32_t at = error ? TM_NO_NODE : child[count]; at != TM_NO_NODE;) {
+		places[at] = place++;
+		if (child[at] != TM_NO_NODE) {
+			at = child[at];
+			continue;
+		}
+		while (at != TM_NO_NODE && sibling[at] == TM_NO_NODE)
+			at = caller(grouping, at);
+		if (at != TM_NO_NODE)
+			at = sibling[at];
+	}
+	free(child);
+	free(sibling);
+	return error;
+}
+
+/* Gives each group, which still has its number for an id, its place among all names. */
+static struct tm_error *place_groups(const struct grouping *grouping, struct trace_group *groups,
+				     size_t count)
+{
+	struct tm_error *error = NULL;
+	uint32_t *places = NULL;
+
+	if (grouping->mode == GROUP_TRACEBACK) {
+		places = malloc((grouping->pairs.count + 1) * sizeof(*places));
+		error = places ? order_tracebacks(grouping, places) : tm_error_no_memory();
+	}
+	for (size_t i = 0; i < count && !error; i++) {
+		uint64_t number = groups[i].id;
+
+		if (grouping->mode == GROUP_TRACEBACK)
+			groups[i].place = places[number];
+		else if (grouping->mode > GROUP_TRACEBACK)
+			groups[i].place = grouping->pairs.first[number];
+		else
+			groups[i].place = grouping->ranks[number];
+	}
+	free(places);
+	return error;
 }
 
 /* ---- the answer ----------------------------------------------------------------------------- */
@@ -472,15 +524,18 @@ static struct tm_error *make_groups(struct grouping *grouping, const struct trac
 	error = sum_groups(grouping, new, group_count, 0);
 	if (!error && old)
 		error = sum_groups(grouping, old, group_count, 1);
-	if (!error && grouping->mode == GROUP_TRACEBACK)
-		error = measure_depths(grouping);
 	if (error)
 		return error;
 	*ret_groups = malloc((group_count + 1) * sizeof(**ret_groups));
 	if (!*ret_groups)
 		return tm_error_no_memory();
 	*ret_count = collect(grouping, group_count, *ret_groups);
+	error = place_groups(grouping, *ret_groups, *ret_count);
+	if (error)
+		return error;
 	qsort_r(*ret_groups, *ret_count, sizeof(**ret_groups), compare_largest_first, grouping);
+	for (size_t i = 0; i < *ret_count; i++)
+		(*ret_groups)[i].old = 0;
 	return named ? name_groups(grouping, new, old, *ret_groups, *ret_count) : NULL;
 }
 
@@ -499,7 +554,6 @@ struct tm_error *traces_group(const struct traces *new, const struct traces *old
 		*ret_groups = NULL;
 	}
 	pairs_deinit(&grouping.pairs);
-	free(grouping.depths);
 	for (int side = 0; side < 2; side++) {
 		free(grouping.sums[side]);
 		free(grouping.members[side]);

@@ -33,8 +33,11 @@ struct trace_node {
 
 /* One line of the answer. */
 struct trace_group {
-	uint64_t id;  /* key; for tracebacks a node; for sizes and domains the number itself */
-	uint64_t old; /* 1: the node is one of the old snapshot's */
+	uint64_t id; /* key; for tracebacks a node; for sizes and domains the number itself */
+	union {
+		uint64_t old;   /* 1: the node is one of the old snapshot's */
+		uint64_t place; /* while groups are sorted: of its name among all */
+	};
 	uint64_t size;
 	uint64_t count;
 	int64_t size_diff;
@@ -96,6 +99,7 @@ struct pairs {
 	size_t count, capacity;
 	uint32_t *index; /* open addressing: number + 1; 0 is free */
 	size_t mask;
+	size_t expected; /* a hint: about so many will come */
 };
 
 struct tm_error *pairs_number(struct pairs *pairs, uint64_t first, uint64_t second, uint32_t *ret)

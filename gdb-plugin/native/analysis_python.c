@@ -92,6 +92,14 @@ static int find_name(const char *const *names, const char *name)
 	return -1;
 }
 
+static struct tm_error *check_ranks(const uint32_t *ranks, size_t key_count)
+{
+	for (size_t i = 0; i < key_count; i++)
+		if (ranks[i] >= key_count)
+			return DAMAGED("key %zu makes no sense", i);
+	return NULL;
+}
+
 static struct tm_error *take_tuple(PyObject *tuple, size_t key_count, struct traces *ret)
 {
 	PyObject *rows, *nodes, *keys;
@@ -123,6 +131,8 @@ static PyObject *group(PyObject *self, PyObject *arguments)
 	if (order < 0)
 		return NULL;
 	error = array_of(ranks_object, sizeof(uint32_t), "ranks", &ranks, &key_count);
+	if (!error)
+		error = check_ranks(ranks, key_count);
 	if (!error)
 		error = take_tuple(new_object, key_count, &new);
 	if (!error && old_object)

@@ -67,29 +67,49 @@ static struct tm_error *tallies_grow(struct tallies *tallies)
 	return NULL;
 }
 
+static struct tm_error *count_slot(struct tallies *tallies, const struct tm_slot *slot)
+{
+	struct tally *tally = tally_place(tallies, tm_slot_size(slot), tm_slot_traceback(slot));
+
+	if (tally->count++)
+		return NULL;
+	tally->size = tm_slot_size(slot);
+	tally->node = tm_slot_traceback(slot);
+	tallies->used++;
+	return tallies->used * 2 > tallies->mask ? tallies_grow(tallies) : NULL;
+}
+
+#define BATCH 64u
+
+/*
+ * A batch of slots at a time: the places of all are fetched before the first
+ * is counted, because with many different rows each is a cache miss.
+ */
 static struct tm_error *count_slots(void *context, const struct tm_live_table *table,
 				    const struct tm_live_segment *segment,
 				    const struct tm_slot *slots)
 {
 	struct tallies *tallies = context;
+	const struct tm_slot *batch[BATCH];
+	struct tm_error *error = NULL;
 
-	for (uint32_t i = 0; i < segment->capacity; i++) {
-		struct tally *tally;
+	for (uint32_t first = 0; first < segment->capacity; first += BATCH) {
+		uint32_t last =
+			segment->capacity - first < BATCH ? segment->capacity : first + BATCH;
+		size_t count = 0;
 
-		if (!tm_live_slot_counts(table, segment, &slots[i]))
-			continue;
-		tally = tally_place(tallies, tm_slot_size(&slots[i]), tm_slot_traceback(&slots[i]));
-		if (tally->count++)
-			continue;
-		tally->size = tm_slot_size(&slots[i]);
-		tally->node = tm_slot_traceback(&slots[i]);
-		tallies->used++;
-		if (tallies->used * 2 > tallies->mask) {
-			struct tm_error *error = tallies_grow(tallies);
-
-			if (error)
-				return error;
+		for (uint32_t i = first; i < last; i++) {
+			if (!tm_live_slot_counts(table, segment, &slots[i]))
+				continue;
+			batch[count++] = &slots[i];
+			__builtin_prefetch(&tallies->places[mix(tm_slot_size(&slots[i]),
+								tm_slot_traceback(&slots[i])) &
+							    tallies->mask]);
 		}
+		for (size_t i = 0; i < count && !error; i++)
+			error = count_slot(tallies, batch[i]);
+		if (error)
+			return error;
 	}
 	return NULL;
 }
