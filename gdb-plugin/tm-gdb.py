@@ -59,19 +59,20 @@ def import_extension(build):
 
 
 def forget_previous():
-    """Make a second sourcing read the sources again.
+    """Make a second sourcing read the sources again; returns what it must know.
 
     Snapshots are objects of tm.model; while there are any, what does not use
     gdb stays, so that they go on being equal to what they are compared with.
     """
     names = [name for name in sys.modules if name == "tm" or name.startswith("tm.")]
-    if "tm.commands" in names:
-        sys.modules["tm.commands"].unregister()
-    keep = bool(len(sys.modules["tm.snapshots"].registry)) if "tm.snapshots" in names else False
+    kept = sys.modules["tm.commands"].unregister() if "tm.commands" in names else None
+    snapshots = sys.modules.get("tm.snapshots")
+    stay = snapshots is not None and len(snapshots.registry) > 0
     for name in names:
-        if not keep or name == "tm" or name.startswith("tm.commands") \
+        if not stay or name == "tm" or name.startswith("tm.commands") \
                 or hasattr(sys.modules[name], "gdb"):
             del sys.modules[name]
+    return kept
 
 
 def load():
@@ -83,9 +84,9 @@ def load():
             sys.path.remove(folder)
         sys.path.insert(0, folder)
     import_extension(build)
-    forget_previous()
+    kept = forget_previous()
     import tm.commands
-    tm.commands.register()
+    tm.commands.register(kept)
 
 
 try:

@@ -195,11 +195,13 @@ def _on_exited(event: Any) -> None:
     forget_helper_symbols(event.inferior.num)
 
 
-def register() -> None:
-    """Listen for the end of processes."""
+def register(helper_symbols: Dict[int, int]) -> None:
+    """Listen for the end of processes; helper_symbols is what unregister() gave."""
+    _helper_symbols.update(helper_symbols)
     gdb.events.exited.connect(_on_exited)
 
 
-def unregister() -> None:
+def unregister() -> Dict[int, int]:
     """Let go of gdb's events, before the plugin is loaded anew."""
     gdb.events.exited.disconnect(_on_exited)
+    return dict(_helper_symbols)

@@ -4,7 +4,9 @@ defines them in gdb.
 May use: gdb and the rest of tm.  Nothing else in tm may import it.
 """
 
-from tm import frames, launch, settings
+from typing import Any, Dict, Optional
+
+from tm import frames, launch, process, settings
 from tm.commands import framework
 
 # In the order of the help.
@@ -14,16 +16,20 @@ from tm.commands import reports  # noqa: F401
 from tm.commands import filters  # noqa: F401
 
 
-def register() -> None:
-    """Define the commands and settings; may be called again."""
+def register(kept: Optional[Dict[str, Any]] = None) -> None:
+    """Define the commands and settings; with what an earlier loading handed on."""
+    kept = kept or {}
     settings.register()
-    frames.register()
+    frames.register(kept.get("helper_symbols", {}))
     launch.register()
     framework.register()
+    if kept.get("armed"):
+        process.arm(kept["armed"])
 
 
-def unregister() -> None:
-    """Let go of what would outlive a second loading."""
+def unregister() -> Dict[str, Any]:
+    """Let go of what would outlive a second loading; returns what that must know."""
+    kept = {"armed": launch.armed_limit(), "helper_symbols": frames.unregister()}
     framework.unregister()
-    frames.unregister()
     launch.unregister()
+    return kept
