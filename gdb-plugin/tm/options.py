@@ -345,24 +345,22 @@ def assign(declaration: Declaration,
            operands: Sequence[Token]) -> List[Tuple[Argument, Token]]:
     """Which argument each operand is.
 
-    An optional argument is passed over when the operand is no choice of it,
-    or is a choice of a later one: so `tm top 1` and `tm diff 1 lineno` work.
+    A word that is a choice of an optional argument goes there, wherever it
+    stands: so `tm top 1`, `tm diff 1 lineno` and `tm top 1 lineno` work.
     """
     assigned: List[Tuple[Argument, Token]] = []
     waiting = list(declaration.arguments)
     for number, token in enumerate(operands):
-        while waiting and waiting[0].optional and _passes_over(waiting, token):
-            waiting.pop(0)
-        if not waiting:
+        argument = taker(waiting, token)
+        if argument is None:
             raise TmError('Unexpected argument "%s": usage: %s.'
                           % (token.raw, usage(declaration)))
-        argument = waiting[0]
         if takes_rest(declaration, argument):
             raw = " ".join(other.raw for other in operands[number:])
             assigned.append((argument, Token(raw, raw, token.start)))
             return assigned
         if not argument.repeated:
-            waiting.pop(0)
+            waiting.remove(argument)
         assigned.append((argument, token))
     for argument in waiting:
         if not argument.optional and not any(argument is used for used, _ in assigned):
@@ -377,13 +375,17 @@ def takes_rest(declaration: Declaration, argument: Argument) -> bool:
         argument.kind in ("integer", "size") and len(declaration.arguments) == 1)
 
 
-def _passes_over(waiting: Sequence[Argument], token: Token) -> bool:
-    first, later = waiting[0], waiting[1:]
-    if first.choices and token.text in first.choices:
-        return False
-    if any(other.choices and token.text in other.choices for other in later):
-        return True
-    return first.kind == "choice" and bool(later)
+def taker(waiting: Sequence[Argument], token: Token) -> Optional[Argument]:
+    """The argument that a word is for, of those that wait for one."""
+    for argument in waiting:
+        if argument.kind == "choice" and (not argument.optional or token.text in argument.choices):
+            return argument
+        if not argument.optional:
+            break
+    named = [argument for argument in waiting if argument.kind == "choice"
+             and token.text in argument.choices]
+    others = [argument for argument in waiting if argument.kind != "choice"]
+    return (named + others or [None])[0]
 
 
 # ---- help ------------------------------------------------------------------
@@ -469,10 +471,9 @@ def _operand_words(declaration: Declaration, operands: Sequence[Token], word: st
                    providers: Providers) -> List[str]:
     waiting = list(declaration.arguments)
     for token in operands:
-        while waiting and waiting[0].optional and _passes_over(waiting, token):
-            waiting.pop(0)
-        if waiting and not waiting[0].repeated and waiting[0].kind != "expression":
-            waiting.pop(0)
+        argument = taker(waiting, token)
+        if argument and not argument.repeated and argument.kind != "expression":
+            waiting.remove(argument)
     words: List[str] = []
     for argument in waiting:
         words += _words_of(argument, word, providers)

@@ -70,6 +70,29 @@ class Reports(TestCase):
             "Top 1 lines", f"#1: e2e/reports.c:{line_of('inlined')}: 19.5 KiB",
             "    return malloc(size); /* inlined */"])
 
+    def test_source_is_found_as_gdb_finds_it(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        with open(SOURCE) as file, open(os.path.join(folder, "reports.c"), "w") as copy:
+            copy.write(file.read().replace("/* inlined */", "/* moved */"))
+        self.gdb.run(f"set substitute-path {os.path.dirname(self.source)} {folder}")
+        self.assertIn("return malloc(size); /* moved */", self.gdb.run("tm top -source"))
+        self.assertIn("return malloc(size); /* moved */", self.gdb.run("tm traceback leaks[3]"))
+        self.gdb.run("unset substitute-path")
+        self.gdb.run(f"set substitute-path {os.path.dirname(self.source)} /nowhere")
+        self.assertNotIn("return malloc", self.gdb.run("tm traceback leaks[3]"))
+        self.gdb.run(f"directory {folder}")
+        self.assertIn("return malloc(size); /* moved */", self.gdb.run("tm traceback leaks[3]"))
+
+    def test_helper_symbols_come_and_go(self):
+        helpers = 'print([o.filename for o in gdb.objfiles() if "tm-helper" in o.filename])'
+        self.assertIn("tm-helper.so", self.gdb.python("import gdb; " + helpers))
+        self.gdb.run("kill")
+        self.assertEqual(self.gdb.python("import gdb; " + helpers), "[]")
+
+    def test_output_can_be_piped(self):
+        self.assertEqual(self.gdb.run("pipe tm top | head -1"), "[ Top 10 ]")
+        self.assertIn("1 other", self.gdb.run("with tm limit 1 -- tm top"))
+
     def test_inline_and_filename_settings(self):
         self.gdb.run("set tm inline off")
         self.assertIn(f"reports.c:{line_of('leak')}: size=19.5 KiB", self.gdb.run("tm top"))

@@ -42,6 +42,12 @@ DELETE = Declaration(
     name="delete", summary="Forget.",
     arguments=(Argument("NAME", "snapshot", "Which.", repeated=True),))
 
+EXPORT = Declaration(
+    name="export", summary="Export.",
+    arguments=(Argument("FORMAT", "choice", "Format.", choices=("pprof", "html")),
+               Argument("FILE", "file", "File."),
+               Argument("SNAPSHOT", "snapshot", "Which.", optional=True)))
+
 SYMBOLS = {"n": 7, "(n + 1)": 8, "n + 1": 8, "n+1": 8}
 
 
@@ -92,6 +98,9 @@ class Refusals(unittest.TestCase):
     def test_too_many_and_too_few(self):
         self.refused(TOP, "lineno 1 2", 'Unexpected argument "2"', "tm top")
         self.refused(DIFF, "", "OLD is missing", "tm diff")
+        self.refused(DIFF, "lineno", "OLD is missing", "tm diff")
+        self.refused(EXPORT, "word file", "FORMAT must be one of pprof, html, not", "word")
+        self.refused(EXPORT, "html", "FILE is missing")
         self.refused(DELETE, "", "NAME is missing")
         self.refused(WHERE, "-limit 3", "EXPR is missing")
 
@@ -134,8 +143,14 @@ class Parsing(unittest.TestCase):
         self.assertEqual(parse(TOP, "nonsense").snapshot, "nonsense")
         values = parse(DIFF, "1 lineno")
         self.assertEqual((values.old, values.new, values.key), ("1", None, "lineno"))
+        values = parse(TOP, "1 lineno")
+        self.assertEqual((values.key, values.snapshot), ("lineno", "1"))
         values = parse(DIFF, "1 now filename")
         self.assertEqual((values.old, values.new, values.key), ("1", "now", "filename"))
+
+    def test_a_choice_goes_to_its_argument_once(self):
+        values = parse(EXPORT, "html html 1")
+        self.assertEqual((values.format, values.file, values.snapshot), ("html", "html", "1"))
 
     def test_integers_are_expressions(self):
         self.assertEqual(parse(START, "n").nframe, 7)
@@ -210,6 +225,9 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete(TOP, "f"), ["filename"])
         self.assertEqual(self.complete(DIFF, "1 "), ["1", "2", "before", "now"] + list(KEYS))
         self.assertEqual(self.complete(DIFF, "1 now "), list(KEYS))
+        self.assertEqual(self.complete(TOP, "1 f"), ["filename"])
+        self.assertEqual(self.complete(EXPORT, ""), ["pprof", "html"])
+        self.assertEqual(self.complete(EXPORT, "html "), ["a.tm"])
         self.assertEqual(self.complete(DELETE, "1 "), ["2", "before"])
         self.assertEqual(self.complete(TOP, "-limit 3 lineno b"), ["before"])
 

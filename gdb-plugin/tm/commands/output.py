@@ -6,6 +6,7 @@ plain text wherever it goes.
 """
 
 import json
+import textwrap
 from typing import Any, Dict, List, Sequence
 
 import gdb
@@ -37,6 +38,16 @@ def write_json(document: Dict[str, Any]) -> None:
 def plural(count: int, singular: str, many: str = "") -> str:
     """`1 frame`, `2 frames`."""
     return "%d %s" % (count, singular if count == 1 else many or singular + "s")
+
+
+def wrapped(text: str, indent: str) -> List[str]:
+    """The text as lines that fit `set width`; those behind the first are indented."""
+    width = gdb.parameter("width")
+    if not width:
+        return [text]
+    return textwrap.wrap(text, max(width - 1, 20), subsequent_indent=indent,
+                         break_on_hyphens=False, break_long_words=False,
+                         drop_whitespace=True) or [text]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
