@@ -107,7 +107,8 @@ static bool is_object(const struct tm_object *object, const char *path, const st
 	       object->inode == status->st_ino &&
 	       object->changed.tv_sec == status->st_mtim.tv_sec &&
 	       object->changed.tv_nsec == status->st_mtim.tv_nsec &&
-	       (!module->build_id_size ||
+	       object->must_match == (module->build_id_size > 0) &&
+	       (!object->must_match ||
 		(object->build_id_size == module->build_id_size &&
 		 !memcmp(object->build_id, module->build_id, module->build_id_size)));
 }
@@ -145,6 +146,7 @@ static struct tm_object *get_object(struct tm_symbolizer *symbolizer,
 	if (module->build_id_size) {
 		memcpy(object->build_id, module->build_id, module->build_id_size);
 		object->build_id_size = module->build_id_size;
+		object->must_match = true;
 	}
 	objects[symbolizer->object_count++] = object;
 	return object;

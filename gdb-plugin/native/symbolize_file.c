@@ -239,14 +239,14 @@ static void open_main(struct tm_object *object)
 	if (!open_quietly(object->path, &object->main))
 		return;
 	size = dwelf_elf_gnu_build_id(object->main.elf, &build_id);
-	if (object->build_id_size &&
+	if (object->must_match &&
 	    (size != (ssize_t)object->build_id_size ||
 	     memcmp(build_id, object->build_id, object->build_id_size) != 0)) {
 		/* Not what the process runs: names from it would be wrong. */
 		tm_elf_close(&object->main);
 		return;
 	}
-	if (!object->build_id_size && size > 0 && size <= (ssize_t)TM_BUILD_ID_MAX) {
+	if (!object->must_match && size > 0 && size <= (ssize_t)TM_BUILD_ID_MAX) {
 		memcpy(object->build_id, build_id, (size_t)size);
 		object->build_id_size = (size_t)size;
 	}

@@ -74,7 +74,8 @@ struct tm_object {
 	char *path; /* where the file is */
 	uint8_t build_id[TM_BUILD_ID_MAX];
 	size_t build_id_size;
-	dev_t device; /* together: which file it was */
+	bool must_match; /* the build id was given: a file with another is not used */
+	dev_t device;    /* together: which file it was */
 	ino_t inode;
 	struct timespec changed;
 
