@@ -227,7 +227,7 @@ static bool parse_cie(struct tm_cfi *cfi, uint64_t address)
 }
 
 /* Reads the entry at address as an FDE with its CIE.  False for anything else. */
-static bool parse_fde(struct tm_cfi *cfi, uint64_t address)
+static TM_NOINLINE bool parse_fde(struct tm_cfi *cfi, uint64_t address)
 {
 	struct tm_cfi_cursor cursor;
 	uint64_t position, distance, range;
@@ -248,23 +248,23 @@ static bool parse_fde(struct tm_cfi *cfi, uint64_t address)
 	return !cursor.bad && cfi->pc_end >= cfi->pc_start;
 }
 
-/* Without a table: every entry from the first on. */
-static bool find_fde_linear(struct tm_cfi *cfi, uint64_t eh_frame, uint64_t pc)
+/* Without a table: every entry from the first on.  0 when none holds pc. */
+static TM_NOINLINE uint64_t find_fde_linear(struct tm_cfi *cfi, uint64_t eh_frame, uint64_t pc)
 {
 	struct tm_cfi_cursor cursor;
 	uint64_t at = eh_frame;
 
 	while (open_entry(cfi, at, &cursor)) {
 		if (parse_fde(cfi, at) && pc >= cfi->pc_start && pc < cfi->pc_end)
-			return true;
+			return at;
 		at = cursor.end;
 	}
-	return false;
+	return 0;
 }
 
-/* The last entry of the table whose first address is not above pc. */
-static bool find_fde_in_table(struct tm_cfi *cfi, struct tm_cfi_cursor *table, uint64_t count,
-			      uint8_t encoding, uint64_t pc)
+/* The FDE of the table's last entry whose first address is not above pc, or 0. */
+static uint64_t find_fde_in_table(struct tm_cfi *cfi, struct tm_cfi_cursor *table, uint64_t count,
+				  uint8_t encoding, uint64_t pc)
 {
 	uint64_t hdr = cfi->section.hdr;
 	unsigned int bytes = format_bytes(encoding);
@@ -281,15 +281,16 @@ static bool find_fde_in_table(struct tm_cfi *cfi, struct tm_cfi_cursor *table, u
 		else
 			last = middle;
 		if (entry.bad)
-			return false;
+			return 0;
 	}
 	entry = *table;
 	skip(&entry, first * 2 * bytes + bytes);
 	first = read_pointer(&entry, encoding, hdr);
-	return !entry.bad && parse_fde(cfi, first) && pc >= cfi->pc_start && pc < cfi->pc_end;
+	return entry.bad ? 0 : first;
 }
 
-static bool find_fde(struct tm_cfi *cfi, uint64_t pc)
+/* The address of the only FDE that may hold pc, or 0. */
+static TM_NOINLINE uint64_t find_fde(struct tm_cfi *cfi, uint64_t pc)
 {
 	const struct tm_cfi_section *section = &cfi->section;
 	struct tm_cfi_cursor cursor;
@@ -298,7 +299,7 @@ static bool find_fde(struct tm_cfi *cfi, uint64_t pc)
 
 	if (section->low > section->high || section->hdr < section->low ||
 	    section->hdr > section->high || section->hdr_size > section->high - section->hdr)
-		return false;
+		return 0;
 	open_at(cfi, section->hdr, &cursor);
 	cursor.end = section->hdr + section->hdr_size;
 	version = (uint8_t)tm_cfi_read(&cursor, 1);
@@ -306,17 +307,17 @@ static bool find_fde(struct tm_cfi *cfi, uint64_t pc)
 	count_encoding = (uint8_t)tm_cfi_read(&cursor, 1);
 	table_encoding = (uint8_t)tm_cfi_read(&cursor, 1);
 	if (version != 1 || frame_encoding == ENCODING_OMIT)
-		return false;
+		return 0;
 	eh_frame = read_pointer(&cursor, frame_encoding, section->hdr);
 	if (cursor.bad)
-		return false;
+		return 0;
 	if (count_encoding == ENCODING_OMIT || table_encoding == ENCODING_OMIT ||
 	    format_bytes(table_encoding) == 0)
 		return find_fde_linear(cfi, eh_frame, pc);
 	count = read_pointer(&cursor, count_encoding, section->hdr);
 	if (cursor.bad || count == 0 ||
 	    count > (cursor.end - cursor.at) / (2 * format_bytes(table_encoding)))
-		return false;
+		return 0;
 	return find_fde_in_table(cfi, &cursor, count, table_encoding, pc);
 }
 
@@ -471,7 +472,7 @@ static uint64_t advance(struct tm_cfi *cfi, struct tm_cfi_cursor *cursor, uint8_
 }
 
 /* Runs one program up to pc.  False for nonsense. */
-static bool run(struct tm_cfi *cfi, uint64_t start, uint64_t end, uint64_t pc)
+static TM_NOINLINE bool run(struct tm_cfi *cfi, uint64_t start, uint64_t end, uint64_t pc)
 {
 	struct tm_cfi_cursor cursor = {.at = start, .end = end, .bad = false};
 	uint64_t location = cfi->pc_start;
@@ -522,10 +523,12 @@ static bool run(struct tm_cfi *cfi, uint64_t start, uint64_t end, uint64_t pc)
 
 bool tm_cfi_find(struct tm_cfi *cfi, const struct tm_cfi_section *section, uint64_t pc)
 {
+	uint64_t fde;
 	unsigned int i;
 
 	cfi->section = *section;
-	if (!find_fde(cfi, pc))
+	fde = find_fde(cfi, pc);
+	if (!fde || !parse_fde(cfi, fde) || pc < cfi->pc_start || pc >= cfi->pc_end)
 		return false;
 	cfi->row.cfa_kind = TM_CFI_UNSPECIFIED;
 	cfi->row.cfa_register = 0;

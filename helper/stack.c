@@ -57,6 +57,9 @@ bool tm_stack_begin(struct tm_stack *stack, uint64_t rsp)
 	if (rsp >= UINT64_C(1) << 56)
 		return false;
 	if (stack->high) {
+		/* What can be read, can be read to the ends of its pages. */
+		stack->low = page_of(stack->low);
+		stack->high = page_of(stack->high + TM_PAGE - 1);
 		if (rsp >= stack->low && rsp <= stack->high - 8)
 			return true;
 		if (rsp < stack->low && grow_down(stack, rsp))

@@ -215,11 +215,75 @@ static TM_NOINLINE unsigned int step_special(struct tm_unwinder *unwinder, struc
 	return on ? TM_STEP_ON : TM_STEP_END;
 }
 
+/* ---- the trail of the last walk ---------------------------------------- */
+
+static inline void trail_begin(struct tm_trail *trail, uint64_t epoch)
+{
+	if (unlikely(trail->epoch != epoch)) {
+		trail->epoch = epoch;
+		trail->count = 0;
+	}
+	trail->at = trail->frame + trail->count;
+	trail->fresh_count = 0;
+	trail->kept = 0;
+	trail->open = true;
+	trail->overflow = false;
+}
+
+static inline void trail_add(struct tm_trail *trail, uint64_t key, uint64_t rsp, uint64_t rbp,
+			     uint64_t rbp_at)
+{
+	struct tm_trail_frame *frame = &trail->fresh[trail->fresh_count];
+
+	if (unlikely(trail->fresh_count == TM_TRAIL_FRAMES)) {
+		trail->overflow = true;
+		return;
+	}
+	frame->key = key;
+	frame->rsp = rsp;
+	frame->rbp = rbp;
+	frame->rbp_at = rbp_at;
+	trail->fresh_count++;
+}
+
+/* Frames first … last (inward to outward) did not lead on: takes them out of the trail. */
+static TM_NOINLINE void trail_take_out(struct tm_trail *trail, struct tm_trail_frame *first,
+				       struct tm_trail_frame *last)
+{
+	struct tm_trail_frame *frame;
+
+	for (frame = first; frame >= last; frame--)
+		trail_add(trail, frame->key, frame->rsp, frame->rbp,
+			  frame->rbp_at == (uint64_t)&frame->rbp ? 0 : frame->rbp_at);
+	trail->at = last;
+}
+
+/* Makes this walk the trail: what it kept of the last one, then its fresh frames. */
+static inline void trail_finish(struct tm_trail *trail)
+{
+	uint32_t count = trail->kept, fresh = trail->fresh_count;
+
+	if (unlikely(trail->overflow && count))
+		fresh = 0; /* they do not join */
+	for (; fresh && count < TM_TRAIL_FRAMES; count++) {
+		struct tm_trail_frame *frame = &trail->frame[count];
+
+		*frame = trail->fresh[--fresh];
+		if (!frame->rbp_at)
+			frame->rbp_at = (uint64_t)&frame->rbp;
+	}
+	trail->count = count;
+}
+
+/* ---- the walk, again --------------------------------------------------- */
+
 size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		 struct tm_stack *stack, uint64_t *addresses, size_t limit, bool *complete)
 {
 	struct tm_walk *walk = &unwinder->walk;
+	struct tm_trail *trail = &unwinder->trail;
 	uint64_t key = start->rip, rsp = start->rsp, rbp = start->rbp;
+	uint64_t rbp_at = 0; /* where rbp was loaded from; 0: nowhere */
 	uint64_t address = key; /* as it is recorded */
 	uint64_t epoch, high;
 	size_t count = 0;
@@ -236,15 +300,55 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		return count;
 	}
 	high = stack->high;
+	trail_begin(trail, epoch);
 	for (;;) {
 		const struct rule_entry *entry = rule_entry(key);
-		uint64_t rule = load_relaxed(&entry->rule);
-		uint64_t cfa;
+		uint64_t rule, cfa;
 
 		if (unlikely(count == limit)) {
 			*complete = false;
 			break;
 		}
+		if (likely(trail->open)) {
+			struct tm_trail_frame *frame = trail->at;
+
+			while (frame != trail->frame && frame[-1].rsp < rsp)
+				frame--;
+			trail->at = frame;
+			if (frame-- != trail->frame && frame->rsp == rsp && frame->key == key &&
+			    frame->rbp == rbp && trail->frame->rsp <= high) {
+				struct tm_trail_frame *first = frame;
+
+				frame->rbp_at = rbp_at ? rbp_at : (uint64_t)&frame->rbp;
+				/* Two independent loads a frame: the chain of rules is not waited for. */
+				while (frame != trail->frame && count != limit) {
+					const struct tm_trail_frame *next = frame - 1;
+
+					if (tm_stack_word(next->rsp - 8) != next->key ||
+					    tm_stack_word(next->rbp_at) != next->rbp)
+						break;
+					addresses[count++] = frame->key;
+					frame--;
+				}
+				key = address = frame->key;
+				rsp = frame->rsp;
+				rbp = frame->rbp;
+				entry = rule_entry(key);
+				trail->kept = (uint32_t)(first + 1 - trail->frame);
+				if (likely(count + 1 >= limit ||
+					   (frame == trail->frame &&
+					    (load_relaxed(&entry->rule) & TM_RULE_KIND_MASK ||
+					     trail->kept == TM_TRAIL_FRAMES)))) {
+					trail->open = false;
+					continue;
+				}
+				trail->kept = 0;
+				trail_take_out(trail, first, frame);
+			} else {
+				trail_add(trail, key, rsp, rbp, rbp_at);
+			}
+		}
+		rule = load_relaxed(&entry->rule);
 		if (unlikely((load_relaxed(&entry->check) ^ rule) != (key ^ epoch))) {
 			walk->key = key;
 			rule = find_rule(unwinder);
@@ -269,6 +373,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 			rbp = walk->rbp;
 			high = walk->stack->high;
 			address = walk->exact ? (key - 1) | TM_NODE_EXACT : key;
+			trail->open = false;
 			continue;
 		}
 		addresses[count++] = address;
@@ -280,12 +385,12 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 				break;
 			high = walk->stack->high;
 		}
+		rbp_at = 0;
 		if (rule & TM_RULE_RBP_SAVED) {
-			uint64_t saved = cfa + (uint64_t)tm_rule_rbp_offset(rule);
-
-			if (unlikely(saved < walk->stack->low || saved > high - 8))
+			rbp_at = cfa + (uint64_t)tm_rule_rbp_offset(rule);
+			if (unlikely(rbp_at < walk->stack->low || rbp_at > high - 8))
 				break;
-			rbp = tm_stack_word(saved);
+			rbp = tm_stack_word(rbp_at);
 		}
 		key = tm_stack_word(cfa - 8);
 		address = key;
@@ -294,5 +399,6 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		if (unlikely(key == 0))
 			break;
 	}
+	trail_finish(trail);
 	return count;
 }

@@ -19,6 +19,33 @@ struct tm_walk {
 	bool exact;             /* the frame was interrupted at key - 1 */
 };
 
+/*
+ * A frame of the last walk, and how the step into it can be checked: the
+ * frame is there again if its callee stands where it stood and the two words
+ * that the step loaded have not changed.
+ */
+struct tm_trail_frame {
+	uint64_t key; /* found at rsp - 8 */
+	uint64_t rsp;
+	uint64_t rbp;
+	uint64_t rbp_at; /* where rbp was found: on the stack, or here if the step left it alone */
+};
+
+#define TM_TRAIL_FRAMES 128u
+
+/* The last walk, as far as it was made of usual frames, and the one being made. */
+struct tm_trail {
+	uint64_t epoch; /* of the rules that the steps came from */
+	struct tm_trail_frame *at; /* frames from here inward are passed */
+	uint32_t count;
+	uint32_t fresh_count; /* frames of this walk that were not in the last one */
+	uint32_t kept;        /* frames of the last walk that this one ends with */
+	bool open;            /* neither matched to its end nor cut off by a special frame */
+	bool overflow;        /* more frames were fresh than there is room for */
+	struct tm_trail_frame frame[TM_TRAIL_FRAMES]; /* outermost first */
+	struct tm_trail_frame fresh[TM_TRAIL_FRAMES]; /* most recent first */
+};
+
 /* Working memory of one thread; begins zeroed. */
 struct tm_unwinder {
 	struct tm_walk walk;
@@ -28,6 +55,7 @@ struct tm_unwinder {
 	uint64_t next[TM_DWARF_REGISTERS]; /* the caller's registers in the making */
 	uint32_t next_known;
 	uint32_t reserved;
+	struct tm_trail trail;
 };
 
 /*

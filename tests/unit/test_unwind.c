@@ -470,7 +470,7 @@ static void a_coroutine_ends_at_its_start(void **state)
 	munmap(memory, 32768);
 }
 
-/* ---- stacks that lead nowhere ------------------------------------------ */
+/* ---- the trail of the last walk ---------------------------------------- */
 
 static uint64_t random_state = 88172645463325252u;
 
@@ -481,6 +481,155 @@ static uint64_t next_random(void)
 	random_state ^= random_state << 17;
 	return random_state;
 }
+
+static struct tm_unwinder forgetful;
+static uint64_t leaves;
+
+/* With the trail of the walk before, and without any: the same frames. */
+static __attribute__((noinline)) void leaf(void)
+{
+	uint64_t with[MAX], without[MAX];
+	bool complete_with, complete_without;
+	struct tm_registers registers;
+	size_t limit = next_random() % 4 ? MAX : 1 + next_random() % 40, count;
+
+	CAPTURE(&registers);
+	count = tm_unwind(&unwinder, &registers, &stack, with, limit, &complete_with);
+	forgetful.trail.count = 0;
+	assert_int_equal(tm_unwind(&forgetful, &registers, &stack, without, limit,
+				   &complete_without),
+			 count);
+	assert_int_equal(complete_with, complete_without);
+	assert_memory_equal(with, without, count * sizeof(*with));
+	leaves++;
+}
+
+static void grow_tree(int depth);
+
+#define TREE_FUNCTION(name, body)                                                              \
+	static __attribute__((noinline)) void name(int depth)                                  \
+	{                                                                                      \
+		body;                                                                          \
+		grow_tree(depth);                                                              \
+		BARRIER();                                                                     \
+		if (next_random() % 2)                                                         \
+			grow_tree(depth);                                                      \
+		BARRIER();                                                                     \
+	}
+
+TREE_FUNCTION(tree_small, (void)0)
+TREE_FUNCTION(tree_large, char b[300]; __asm__ volatile("" ::"r"(b) : "memory"))
+TREE_FUNCTION(tree_variable, char *b = alloca(next_random() % 50 + 1);
+	      __asm__ volatile("" ::"r"(b) : "memory"))
+TREE_FUNCTION(tree_aligned, char b[64] __attribute__((aligned(64)));
+	      __asm__ volatile("" ::"r"(b) : "memory"))
+
+static __attribute__((noinline)) void tree_through_rbx(int depth)
+{
+	if (depth % 8 == 0)
+		through_rbx(leaf);
+	grow_tree(depth);
+	BARRIER();
+}
+
+static __attribute__((noinline)) void grow_tree(int depth)
+{
+	leaf();
+	if (depth == 0)
+		return;
+	switch (next_random() % 9) {
+	case 0:
+	case 1: tree_small(depth - 1); break;
+	case 2:
+	case 3: tree_large(depth - 1); break;
+	case 4:
+	case 5: tree_variable(depth - 1); break;
+	case 6: tree_aligned(depth - 1); break;
+	case 7: tree_through_rbx(depth - 1); break;
+	default: leaf();
+	}
+	BARRIER();
+}
+
+static void a_walk_that_follows_the_last_one_finds_the_same(void **state)
+{
+	int i, rounds = getenv("TM_TEST_FULL") && *getenv("TM_TEST_FULL") ? 20000 : 400;
+
+	(void)state;
+	for (i = 0; i < rounds; i++)
+		grow_tree(i % 10 ? 14 : 40);
+	for (i = 0; i < 3; i++) {
+		recurse(200); /* longer than a trail */
+		recurse(i);
+	}
+	assert_true(leaves > 10000);
+}
+
+/* ---- stack use --------------------------------------------------------- */
+
+#define PAINT 0x7e7e7e7e7e7e7e7eu
+#define PAINTED 4096u
+#define MOST_STACK 1000u /* of hooks that may have 1 KiB, less what they use themselves */
+
+static uint64_t deepest;
+
+/* Unwinds on a painted stack; remembers how much of it was used at most. */
+static __attribute__((noinline)) void measure(void)
+{
+	static struct tm_registers registers;
+	static uint64_t addresses[MAX], low, i;
+	static bool complete;
+	uint64_t here;
+
+	CAPTURE(&registers);
+	__asm__ volatile("movq %%rsp, %0" : "=r"(here));
+	low = here - PAINTED;
+	for (i = 0; i < PAINTED - 256; i += 8)
+		*(volatile uint64_t *)(low + i) = PAINT;
+	tm_unwind(&unwinder, &registers, &stack, addresses, MAX, &complete);
+	for (i = 0; i < PAINTED - 256 && *(volatile uint64_t *)(low + i) == PAINT; i += 8)
+		;
+	if (PAINTED - i > deepest)
+		deepest = PAINTED - i;
+	comparisons++;
+}
+
+static void measure_handler(int number)
+{
+	(void)number;
+	measure();
+}
+
+static void little_stack_is_used_on_every_path(void **state)
+{
+	uint64_t hit = 0;
+	volatile int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		deepest = 0;
+		measure();
+		hit = deepest;
+	}
+	tm_unwind_forget_rules();
+	measure();
+	through_rbx(measure);
+	through_expressions(measure);
+	tm_header.loader_events++;
+	measure();
+	memset(&stack, 0, sizeof(stack));
+	tm_header.modules = 0; /* so that every address is unknown */
+	tm_unwind_forget_rules();
+	usleep(200000);
+	measure();
+	assert_true(tm_header.modules != 0);
+	tm_unwind_forget_rules();
+	catch(SIGUSR1, measure_handler, 0);
+	print_message("stack: %lu bytes on a hit, %lu at most\n", hit, deepest);
+	assert_in_range(deepest, 100, MOST_STACK);
+}
+
+/* ---- stacks that lead nowhere ------------------------------------------ */
 
 /* An address in some module's text, on the stack, or anywhere. */
 static uint64_t random_word(uint64_t memory, uint64_t size)
@@ -612,6 +761,8 @@ int main(void)
 		cmocka_unit_test(code_without_rows_is_stepped_over_by_its_frame_pointer),
 		cmocka_unit_test(a_thread_ends_at_its_start),
 		cmocka_unit_test(a_coroutine_ends_at_its_start),
+		cmocka_unit_test(a_walk_that_follows_the_last_one_finds_the_same),
+		cmocka_unit_test(little_stack_is_used_on_every_path),
 		cmocka_unit_test(a_broken_stack_ends_the_walk),
 		cmocka_unit_test(an_interrupted_relay_counts_as_its_function),
 		cmocka_unit_test(forgetting_rules_changes_no_result),
