@@ -39,7 +39,7 @@ def evaluate(text: str) -> int:
             return int(value.address)
     except gdb.error as error:
         raise TmError(first_line(str(error))) from None
-    raise TmError("a value of type %s is not a number" % value.type)
+    raise TmError("a value of type %s is no integer" % value.type)
 
 
 def first_line(text: str) -> str:
@@ -159,7 +159,6 @@ class TmCommand(gdb.Command):
 
     def __init__(self) -> None:
         self.__doc__ = options.help_text(self.declaration)
-        # The prefix argument must be absent, not false, to leave complete() its work.
         if self.declaration.prefix:
             super().__init__("tm " + self.declaration.name, gdb.COMMAND_DATA, prefix=True)
         else:
