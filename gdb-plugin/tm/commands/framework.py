@@ -121,9 +121,6 @@ class RepeatDetector:
         last, self._last = self._last, (self._prompts, command, text, entry)
         return bool(entry) and last == (self._prompts - 1, command, text, entry)
 
-    def forget(self) -> None:
-        self._last = None
-
 
 def last_history_entry() -> str:
     """Number and text of the line typed last; "" when gdb keeps no history."""
