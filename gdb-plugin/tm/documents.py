@@ -94,8 +94,7 @@ def snapshot_document(snapshot):
 
 def traces_document(snapshot, limit=None):
     """What `tm traces -json` prints; equal blocks are one entry."""
-    rows = sorted(snapshot.rows(), key=lambda row: (row[0].size, row[1]), reverse=True)
     return {"command": "traces",
             "traces": [{"domain": trace.domain, "size": trace.size, "count": count,
                         "address": None, "frames": frames_document(trace.traceback)}
-                       for trace, count in (rows if limit is None else rows[:limit])]}
+                       for trace, count in snapshot.largest_rows(limit)]}

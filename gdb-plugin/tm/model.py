@@ -234,6 +234,11 @@ class Snapshot:
         for row in self._iterate_rows():
             yield self._trace(row), row[1]
 
+    def largest_rows(self, limit=None):
+        """Likewise, the rows with the largest blocks first, at most `limit`."""
+        rows = sorted(self._iterate_rows(), key=lambda row: row[:2], reverse=True)
+        return [(self._trace(row), row[1]) for row in rows[:limit]]
+
     def _total(self):
         if self._totals is None:
             self._totals = _tm.measure(self._rows, self._nodes, len(self._frames))

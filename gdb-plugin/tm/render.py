@@ -53,8 +53,6 @@ def frame_lines(frame, source=source_line, show_name=_same):
         line = source(frame.filename, frame.lineno)
     else:
         text, line = "  %s" % frame.filename, ""
-    if frame.inlined:
-        text += " (inlined)"
     return [text, "    %s" % line] if line else [text]
 
 
@@ -164,9 +162,8 @@ def render_traceback(address, block, limit=None, most_recent_first=False, source
 
 def render_traces(snapshot, limit, show_name=_same):
     """The text of `tm traces`: equal blocks share a line, the largest come first."""
-    rows = sorted(snapshot.rows(), key=lambda row: (row[0].size, row[1]), reverse=True)
     lines = []
-    for trace, count in rows if limit is None else rows[:limit]:
+    for trace, count in snapshot.largest_rows(limit):
         place = place_text(trace.traceback[-1], "lineno", show_name)
         lines.append("%s: %s%s" % (place, format_size(trace.size),
                                    " in %s" % plural(count, "block") if count > 1 else ""))
