@@ -93,7 +93,8 @@ __attribute__((noinline)) static void many_threads(int count)
 	for (i = 0; i < count; i++)
 		pthread_create(&threads[i], NULL, churn_thread, NULL);
 	write(1, "ready\n", 6);
-	pause(); /* until SIGUSR1 */
+	while (!handled) /* in whichever thread SIGUSR1 arrives */
+		usleep(10000);
 	for (i = 0; i < count; i++)
 		if (write(idle_pipe[1], "x", 1) != 1)
 			interrupted++;

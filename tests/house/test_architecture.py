@@ -48,7 +48,7 @@ class Arrows(unittest.TestCase):
     def test_helper_includes_only_the_contract_and_freestanding_headers(self):
         own = {path.name for path in sources("helper", ".h", ".inc")}
         contract = {path.name for path in sources("include", ".h")}
-        for path in sources("helper", ".c", ".h", ".S"):
+        for path in sources("helper", ".c", ".h", ".S", ".inc"):
             if path.name == "preload.c":
                 continue
             for name in includes(path):
