@@ -258,11 +258,11 @@ static const char *string_attribute(Dwarf_Die *die, unsigned int name)
 	return dwarf_formstring(dwarf_attr_integrate(die, name, &attribute));
 }
 
-static bool is_cplusplus(int language)
+static bool has_scopes(int language)
 {
 	return language == DW_LANG_C_plus_plus || language == DW_LANG_C_plus_plus_03 ||
 	       language == DW_LANG_C_plus_plus_11 || language == DW_LANG_C_plus_plus_14 ||
-	       language == DW_LANG_ObjC_plus_plus;
+	       language == DW_LANG_ObjC_plus_plus || language == DW_LANG_Rust;
 }
 
 /* Where a function was declared: behind the copies and the definition. */
@@ -280,7 +280,7 @@ static Dwarf_Die find_declaration(Dwarf_Die *die)
 	return at;
 }
 
-/* For a C++ function without a linkage name; NULL for any other. */
+/* For a function in scopes without a linkage name; NULL for any other. */
 static const char *scoped_name(struct tm_object *object, Dwarf_Die *die, struct tm_strings *strings)
 {
 	Dwarf_Die declaration = find_declaration(die);
@@ -290,7 +290,7 @@ static const char *scoped_name(struct tm_object *object, Dwarf_Die *die, struct 
 
 		if (unit->source.cu != declaration.cu)
 			continue;
-		if (!is_cplusplus(dwarf_srclang(&unit->source)) ||
+		if (!has_scopes(dwarf_srclang(&unit->source)) ||
 		    !tm_scopes_read(&unit->scopes, &unit->source, strings))
 			return NULL;
 		return tm_scopes_find(&unit->scopes, &declaration);
@@ -464,6 +464,19 @@ void tm_object_units_deinit(struct tm_object *object)
 	object->indexed = false;
 }
 
+/* The entry; for an unlikely part that the compiler put before it, that part's start. */
+static uint64_t part_start(struct function *function, uint64_t address)
+{
+	Dwarf_Addr base, low, high;
+	ptrdiff_t at = 0;
+
+	while (address < function->entry &&
+	       (at = dwarf_ranges(&function->die, at, &base, &low, &high)) > 0)
+		if (low <= address && address < high)
+			return low;
+	return function->entry;
+}
+
 /* ---- frames ----------------------------------------------------------- */
 
 bool tm_object_dwarf_frames(struct tm_object *object, struct tm_strings *strings, uint64_t vaddr,
@@ -511,6 +524,6 @@ bool tm_object_dwarf_frames(struct tm_object *object, struct tm_strings *strings
 		ret->count++;
 	}
 	ret->frames[ret->count - 1].function = function->name;
-	ret->function_start = function->entry - object->debug_bias;
+	ret->function_start = part_start(function, address) - object->debug_bias;
 	return ok;
 }

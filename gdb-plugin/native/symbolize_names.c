@@ -143,6 +143,17 @@ static size_t skip_return_type(const char *text, size_t length)
 	return start;
 }
 
+/* Rust's older names end with a hash: "f::h0123456789abcdef". */
+static size_t cut_hash(const char *text, size_t length)
+{
+	if (length < 20 || memcmp(text + length - 19, "::h", 3) != 0)
+		return length;
+	for (size_t i = length - 16; i < length; i++)
+		if (!isxdigit((unsigned char)text[i]))
+			return length;
+	return length - 19;
+}
+
 const char *tm_strings_keep_function(struct tm_strings *strings, const char *linkage_name)
 {
 	const char *kept;
@@ -156,7 +167,7 @@ const char *tm_strings_keep_function(struct tm_strings *strings, const char *lin
 	name = __cxa_demangle(linkage_name, NULL, NULL, &status);
 	if (!name)
 		return tm_strings_keep(strings, linkage_name);
-	length = cut_parameters(name);
+	length = cut_hash(name, cut_parameters(name));
 	start = skip_return_type(name, length);
 	name[length] = 0;
 	kept = tm_strings_keep(strings, name[start] ? name + start : linkage_name);

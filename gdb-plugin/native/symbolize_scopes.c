@@ -1,7 +1,8 @@
 /*
- * Full names of C++ functions that have no linkage name in DWARF (members of
- * anonymous namespaces and of local classes, lambdas): put together from the
- * scopes around their declaration.  See symbolize_parts.h.
+ * Full names of C++ and Rust functions that have no linkage name in DWARF
+ * that can be demangled (members of anonymous namespaces and of local classes,
+ * lambdas): put together from the scopes around their declaration.  See
+ * symbolize_parts.h.
  *
  * May use: libdw.  Must not use: Python, gdb.
  */
@@ -77,7 +78,7 @@ static const char *name_of_function(struct walk *walk, Dwarf_Die *die, const cha
 	Dwarf_Attribute attribute;
 	Dwarf_Die declaration;
 
-	if (name)
+	if (name && !strncmp(name, "_Z", 2))
 		return tm_strings_keep_function(walk->strings, name);
 	name = own_string(die, DW_AT_name);
 	if (name) {
@@ -89,7 +90,7 @@ static const char *name_of_function(struct walk *walk, Dwarf_Die *die, const cha
 	if (!dwarf_formref_die(dwarf_attr(die, DW_AT_specification, &attribute), &declaration))
 		return NULL;
 	name = own_string(&declaration, DW_AT_linkage_name);
-	if (name)
+	if (name && !strncmp(name, "_Z", 2))
 		return tm_strings_keep_function(walk->strings, name);
 	return find_unsorted(walk->scopes, declaration.addr);
 }

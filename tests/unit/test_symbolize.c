@@ -53,6 +53,7 @@ static void test_function_names(void **state)
 		{"_ZNSt6vectorIiSaIiEE9push_backERKi",
 		 "std::vector<int, std::allocator<int> >::push_back"},
 		{"_ZN1A1fEv.cold", "A::f"},
+		{"_ZN4core3mem4swap17h0123456789abcdefE", "core::mem::swap"},
 		{"_Znotmangled", "_Znotmangled"},
 		{"_Z", "_Z"},
 	};
