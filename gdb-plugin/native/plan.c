@@ -365,8 +365,10 @@ static struct tm_error *emit_all(struct planner *planner, uint32_t *places)
 		places[i] = plan->relocated_length;
 		plan->points[i].from = moved->from;
 		plan->points[i].to = (uint8_t)places[i];
-		if (moved->instruction.meta.category == ZYDIS_CATEGORY_CALL)
+		if (moved->instruction.meta.category == ZYDIS_CATEGORY_CALL) {
+			plan->moves_call = true;
 			emit_call_frame(planner);
+		}
 		if (moved->is_branch) {
 			error = new_target(planner, moved, places, &target);
 			if (!error)

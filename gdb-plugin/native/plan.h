@@ -9,6 +9,7 @@
 #ifndef TM_PLAN_H
 #define TM_PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,6 +51,7 @@ struct tm_plan {
 	uint32_t relocated_length;
 	struct tm_plan_point points[TM_PATCH_POINTS];
 	uint32_t point_count;
+	bool moves_call; /* which a process with a hardware shadow stack does not survive */
 };
 
 struct tm_error *tm_plan_patch(const struct tm_plan_request *request, struct tm_plan *ret)

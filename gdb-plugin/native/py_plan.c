@@ -22,11 +22,12 @@ static PyObject *plan_dict(const struct tm_plan *plan)
 	}
 	if (!points)
 		return NULL;
-	return Py_BuildValue("{s:k,s:k,s:y#,s:N,s:y#}", "offset", (unsigned long)plan->offset,
+	return Py_BuildValue("{s:k,s:k,s:y#,s:N,s:y#,s:N}", "offset", (unsigned long)plan->offset,
 			     "length", (unsigned long)plan->length, "relocated",
 			     (const char *)plan->relocated, (Py_ssize_t)plan->relocated_length,
 			     "points", points, "written", (const char *)plan->written,
-			     (Py_ssize_t)plan->length);
+			     (Py_ssize_t)plan->length, "moves_call",
+			     PyBool_FromLong(plan->moves_call));
 }
 
 static PyObject *plan_method(PyObject *self, PyObject *arguments)

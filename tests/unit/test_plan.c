@@ -228,6 +228,7 @@ static void check_blob(const struct blob *blob, bool far)
 	check_runs(copy, size, blob->size ? blob->size : size, far, &plan);
 	assert_int_equal(plan.offset, blob->offset);
 	assert_int_equal(plan.point_count, blob->points);
+	assert_int_equal(plan.moves_call, strstr(blob->rule, "call") != NULL);
 }
 
 static void test_runs_near(void **state)
