@@ -140,6 +140,13 @@ int main(int argc, char **argv)
 """
 
 
+def code_of(path):
+    """The bytes of the executable segments, and where they are."""
+    data = pathlib.Path(path).read_bytes()
+    return [(vaddr, data[offset:offset + size]) for kind, vaddr, offset, size, _, flags in
+            _tm.elf_segments(path)["segments"] if kind == PT_LOAD and flags & PF_X]
+
+
 def build_objects(folder):
     """Programs of both languages, by each compiler that is there: (file, addr2line's file)."""
     built = []
@@ -157,6 +164,8 @@ def build_objects(folder):
                                     "-o", target, f"src/{name}"], check=True, cwd=folder)
                 # addr2line misses inlined calls in clang's DWARF 5; the code is the same.
                 twin = targets[compiler != "clang++"]
+                if code_of(twin) != code_of(targets[1]):
+                    raise AssertionError(f"{twin} and {targets[1]} differ in their code")
                 built += [(targets[0], targets[0]), (targets[1], twin)]
     return built
 
