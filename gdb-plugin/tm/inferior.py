@@ -100,9 +100,17 @@ def quiet_session() -> Iterator[None]:
     finally:
         if thread is not None and thread.is_valid():
             thread.switch()
-            gdb.execute(f"frame level {level}", to_string=True) if level else None
+            _select_frame(level)
         for name, before in reversed(saved):
             gdb.execute(f"set {name} {before}", to_string=True)
+
+
+def _select_frame(level: int) -> None:
+    frame = gdb.newest_frame()
+    while frame is not None and frame.level() < level:
+        frame = frame.older()
+    if frame is not None:
+        frame.select()
 
 
 # ---- memory ------------------------------------------------------------------

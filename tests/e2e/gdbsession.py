@@ -107,6 +107,14 @@ class Program:
                 break
         return self.process.wait(max(1, end - time.monotonic())), self.output.decode()
 
+    def wait_for_state(self, wanted, seconds=60):
+        """Waits until the main thread is in this state of proc(5): S asleep, t stopped."""
+        end = time.monotonic() + seconds
+        while self.state() != wanted:
+            if time.monotonic() > end:
+                raise AssertionError(f"state {self.state()!r} instead of {wanted!r}")
+            time.sleep(0.001)
+
     def state(self):
         """The kernel's word for what the process does: R, S, t …"""
         with open(f"/proc/{self.pid}/stat") as stat:

@@ -101,15 +101,15 @@ class Anywhere(TestCase):
     def in_system_call(self, mode, wake, expected):
         program = self.program(self.binary, mode)
         program.wait_for("ready")
-        for attempt in range(1000):
-            if program.state() == "S":
-                break
+        program.wait_for_state("S")
         gdb = self.session()
         gdb.attach(program)
         self.assertStarted(gdb.run("tm start 10"), 10)
         gdb.run("handle SIGUSR1 nostop noprint pass")
         gdb.run("break checkpoint")
         gdb.send("continue")
+        # A signal that came earlier could go to any thread, not to the one that waits for it.
+        program.wait_for_state("S")
         wake(program)
         self.assertAtBreakpoint(gdb.wait())
         gdb.run("delete")
