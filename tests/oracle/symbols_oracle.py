@@ -156,7 +156,7 @@ def build_objects(folder):
         path.parent.mkdir(exist_ok=True)
         path.write_text(source)
         for compiler in filter(shutil.which, compilers):
-            for level in ("-O2", "-O0"):
+            for level in ("-O2", "-O0")[:1 if compiler == "clang++" else 2]:
                 targets = [str(pathlib.Path(folder, f"{name}-{compiler}{level}-dwarf{version}"))
                            for version in (4, 5)]
                 for version, target in zip((4, 5), targets):
@@ -328,7 +328,7 @@ def default_files(folder):
 
 def main(arguments=None):
     options = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    options.add_argument("--addresses", type=int, default=3000, help="of each file")
+    options.add_argument("--addresses", type=int, default=2000, help="of each file")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--show", type=int, default=5, help="differences of each file")
     options.add_argument("files", nargs="*", metavar="FILE")

@@ -10,7 +10,7 @@ import symbols_oracle
 
 class Symbols(unittest.TestCase):
     def test_addr2line_agrees(self):
-        count = "100000" if os.environ.get("TM_TEST_FULL") else "3000"
+        count = "100000" if os.environ.get("TM_TEST_FULL") else "2000"
         self.assertEqual(symbols_oracle.main(["--addresses", count]), 0)
 
 
