@@ -29,9 +29,10 @@ REPLACEMENTS = [
     (re.compile(r"\b(LWP|process|pid|live) \d+"), r"\1 N"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "DATE"),
 ]
-NOISE = re.compile(r"\[Thread debugging using|warning: Source file is more recent|Using host libthread_db|Reading symbols from|"
-                   r"Downloading|\[(New )?Thread 0x|\[Switching to Thread|"
-                   r"\d+\tin \.|\d+\t\./|.*: No such file or directory\.$")
+NOISE = re.compile(r"\[Thread debugging using|Using host libthread_db|Reading symbols from|"
+                   r"warning: Source file is more recent|Downloading|\[(New )?Thread 0x|"
+                   r"\[Switching to Thread|\d+\tin \.|\d+\t\./|"
+                   r".*: No such file or directory\.$")
 
 
 def tidy(text):
