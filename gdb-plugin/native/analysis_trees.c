@@ -188,6 +188,39 @@ static struct tm_error *copy_rows(const struct traces *traces, struct made_trace
 	return NULL;
 }
 
+#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
+
+static int compare_rows(const void *left, const void *right)
+{
+	const struct trace_row *a = left, *b = right;
+
+	if (a->node != b->node)
+		return COMPARE(a->node, b->node);
+	if (a->domain != b->domain)
+		return COMPARE(a->domain, b->domain);
+	if (a->total != b->total)
+		return COMPARE(a->total, b->total);
+	return COMPARE(a->size, b->size);
+}
+
+/* Rows that became equal are one; a sum that does not fit stays apart. */
+static void merge_rows(struct made_traces *made)
+{
+	size_t kept = 0;
+
+	qsort(made->rows, made->row_count, sizeof(*made->rows), compare_rows);
+	for (size_t i = 0; i < made->row_count; i++) {
+		uint64_t sum;
+
+		if (kept && compare_rows(&made->rows[kept - 1], &made->rows[i]) == 0 &&
+		    !__builtin_add_overflow(made->rows[kept - 1].count, made->rows[i].count, &sum))
+			made->rows[kept - 1].count = sum;
+		else
+			made->rows[kept++] = made->rows[i];
+	}
+	made->row_count = kept;
+}
+
 struct tm_error *traces_skip(const struct traces *traces, const uint8_t *skip,
 			     struct made_traces *ret)
 {
@@ -210,6 +243,7 @@ struct tm_error *traces_skip(const struct traces *traces, const uint8_t *skip,
 	for (size_t i = 0; i < ret->row_count; i++)
 		if (first[ret->rows[i].node] != TM_NO_NODE)
 			ret->rows[i].node = first[ret->rows[i].node];
+	merge_rows(ret);
 	free(first);
 	return NULL;
 }
@@ -254,6 +288,8 @@ struct tm_error *traces_drop(const struct traces *traces, const uint8_t *drop,
 	ret->node_count = pairs.count;
 	for (size_t i = 0; i < ret->row_count && !error; i++)
 		ret->rows[i].node = moved[ret->rows[i].node];
+	if (!error)
+		merge_rows(ret);
 	pairs_deinit(&pairs);
 	free(moved);
 	return error;

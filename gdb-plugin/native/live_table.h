@@ -20,8 +20,8 @@ struct tm_memory {
 	void *context;
 };
 
-/* Directory entries over all shards: enough for 10^10 blocks. */
-#define TM_LIVE_MAX_ENTRIES (UINT64_C(1) << 24)
+/* Directory entries over all shards: enough for 10^9 blocks, whatever their addresses. */
+#define TM_LIVE_MAX_ENTRIES (UINT64_C(1) << 22)
 
 struct tm_live_shard {
 	uint64_t *directory; /* 1 << depth addresses */

@@ -12,8 +12,7 @@ from tm.version import VERSION as __version__
 
 __all__ = ["BaseFilter", "Block", "DomainFilter", "Filter", "Frame", "Snapshot", "Statistic",
            "StatisticDiff", "TmError", "Trace", "Traceback", "__version__",
-           "clear_traces",
-           "get_object_traceback", "get_traceback_limit", "get_traced_memory",
+           "clear_traces", "get_object_traceback", "get_traceback_limit", "get_traced_memory",
            "get_tracemalloc_memory", "is_tracing", "reset_peak", "start", "stop",
            "take_snapshot"]
 
@@ -31,21 +30,24 @@ def _max_nframe():
 def start(nframe=1):
     """Start tracing allocations of the process, with tracebacks of at most nframe frames.
 
-    Does nothing when it is traced already.
+    Does nothing when it is traced already.  With no process yet, the next one
+    is traced from before its first constructor.
     """
     if not isinstance(nframe, int):
         raise TypeError("%r object cannot be interpreted as an integer" % type(nframe).__name__)
     if not 1 <= nframe <= _max_nframe():
         raise ValueError("the number of frames must be in range [1; %d]" % _max_nframe())
     process = _process()
-    if not process.is_tracing():
+    if not process.has_process():
+        process.arm(nframe)
+    elif not process.is_tracing():
         process.start(nframe)
 
 
 def stop():
     """Stop tracing, and forget the traces."""
     process = _process()
-    if process.is_tracing():
+    if process.is_tracing() or (not process.has_process() and process.status()["armed"]):
         process.stop()
 
 
@@ -85,8 +87,7 @@ def get_traced_memory():
 
 def get_tracemalloc_memory():
     """Bytes that the helper itself uses in the process."""
-    process = _process()
-    return process.status()["helper_memory"] if process.is_tracing() else 0
+    return _process().status()["helper_memory"]
 
 
 def get_object_traceback(obj):

@@ -19,10 +19,6 @@ ORDERS = ("size", "count", "average")
 DOMAIN_NAMES = {_tm.layout["DOMAIN_MALLOC"]: "malloc", _tm.layout["DOMAIN_MMAP"]: "mmap"}
 
 _GROUP = struct.Struct(_tm.GROUP_FORMAT)
-# tracemalloc counts a line as often as it occurs in a traceback; a function or
-# module that calls itself would then hold more than there is, so those count once.
-_CUMULATIVE_MODES = {"lineno": "cumulative", "filename": "cumulative",
-                     "function": "once", "module": "once"}
 
 
 def domain_text(domain):
@@ -156,8 +152,13 @@ class Groups(Sequence):
         return max(0, len(self) - shown), size, count
 
 
-def mode_of(key_type, cumulative):
-    """The name of the grouping that _tm does."""
+def mode_of(key_type, cumulative, once):
+    """The name of the grouping that _tm does.
+
+    tracemalloc's cumulative statistics count a line as often as it occurs in a
+    traceback.  Of recursive functions that makes more than there is, so reports
+    count each key once for a trace; a function or module never counts twice.
+    """
     if cumulative:
-        return _CUMULATIVE_MODES[key_type]
+        return "once" if once or key_type in ("function", "module") else "cumulative"
     return key_type if key_type in ("traceback", "size", "domain") else "recent"

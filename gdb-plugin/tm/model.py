@@ -268,21 +268,25 @@ class Snapshot:
             self._keys[key_type] = (keys, numbers, keys.ranks())
         return self._keys[key_type]
 
-    def groups(self, key_type, cumulative=False, by="size"):
-        """The lines of a report, largest first, made when asked for."""
+    def groups(self, key_type, cumulative=False, by="size", once=True):
+        """The lines of a report, largest first, made when asked for.
+
+        once: cumulative figures count a key once for a trace, see mode_of.
+        """
         check_key_type(key_type, cumulative)
         keys, numbers, ranks = self._keyed(key_type)
-        packed = _tm.group(mode_of(key_type, cumulative), by, ranks,
+        packed = _tm.group(mode_of(key_type, cumulative, once), by, ranks,
                            (self._rows, self._nodes, numbers))
         return Groups(key_type, packed, keys, lambda node, _old: self._traceback(node), False)
 
-    def differences(self, old_snapshot, key_type, cumulative=False):
+    def differences(self, old_snapshot, key_type, cumulative=False, once=True):
         """The lines of a comparison with an older snapshot, likewise."""
         check_key_type(key_type, cumulative)
         keys = Keys(key_type)
         new = (self._rows, self._nodes, keys.add(self._frames))
         old = (old_snapshot._rows, old_snapshot._nodes, keys.add(old_snapshot._frames))
-        packed = _tm.group(mode_of(key_type, cumulative), "difference", keys.ranks(), new, old)
+        packed = _tm.group(mode_of(key_type, cumulative, once), "difference", keys.ranks(),
+                           new, old)
 
         def traceback_of(node, in_old):
             return (old_snapshot if in_old else self)._traceback(node)
@@ -291,11 +295,11 @@ class Snapshot:
 
     def statistics(self, key_type, cumulative=False):
         """A list of Statistic, grouped by key_type, largest first."""
-        return list(self.groups(key_type, cumulative))
+        return list(self.groups(key_type, cumulative, once=False))
 
     def compare_to(self, old_snapshot, key_type, cumulative=False):
         """A list of StatisticDiff, grouped by key_type, largest difference first."""
-        return list(self.differences(old_snapshot, key_type, cumulative))
+        return list(self.differences(old_snapshot, key_type, cumulative, once=False))
 
     # ---- leaving out ------------------------------------------------------------
 

@@ -130,6 +130,15 @@ class FromImage(unittest.TestCase):
                          ["/src/main.c:12", "/src/wrap.c:5"])  # nothing else is left of the last
         self.assertIs(snapshot.without_wrappers(("nothing",)), snapshot)
 
+    def test_rows_that_became_equal_are_one(self):
+        nodes = [(0x1100, NO_NODE), (0x1600, 0), (0x1700, 1)]
+        snapshot = snapshot_of([(16, 1, 2, 0, 0), (16, 2, 1, 0, 0), (16, 4, 1, 1, 0)], nodes)
+        skipped = snapshot.without_wrappers(("x*",), True)
+        self.assertEqual(sorted(count for _trace, count in skipped.rows()), [1, 2, 4])
+        snapshot = snapshot_of([(16, 1, 0, 0, 1), (16, 2, 1, 0, 1), (16, 4, 1, 1, 1)], nodes)
+        skipped = snapshot.without_wrappers(("x*",), True)
+        self.assertEqual(sorted(count for _trace, count in skipped.rows()), [3, 4])
+
     def test_damaged_images_are_refused_in_one_line(self):
         good = image([(16, 2, 1, 0, 0)], [(0x1100, NO_NODE), (0x1200, 0)])
         header = _tm.layout["offsets"]["tm_image"]
@@ -195,7 +204,11 @@ class Grouping(unittest.TestCase):
     def test_cumulative(self):
         self.assertEqual(self.lines("lineno", cumulative=True)[:3], [
             "/src/main.c:12: size=1900 B, count=6, average=317 B",
-            # the last traceback holds these lines twice, and tracemalloc counts both
+            "/src/session.c:88: size=1300 B, count=3, average=433 B",
+            "/src/pool.h:9: size=1300 B, count=3, average=433 B"])
+        # the last traceback holds these lines twice, and tracemalloc counts both
+        self.assertEqual([str(one) for one in self.snapshot.statistics("lineno", True)[:3]], [
+            "/src/main.c:12: size=1900 B, count=6, average=317 B",
             "/src/session.c:88: size=1800 B, count=4, average=450 B",
             "/src/pool.h:9: size=1800 B, count=4, average=450 B"])
         # a function counts once however often it is in a traceback
