@@ -78,7 +78,7 @@ HELPER_SCRIPT  := $(wildcard helper/helper.lds)
 
 NATIVE_FLAGS = $(STANDARD) $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden -D_GNU_SOURCE= \
 	-DPy_LIMITED_API=0x03090000 -Iinclude -Igdb-plugin/native -isystem $(PYTHON_INCLUDE)
-NATIVE_LIBS    := -Wl,--as-needed -ldw -lelf -lZydis -lzstd -lstdc++
+NATIVE_LIBS    := -Wl,--as-needed -ldw -lelf -lZydis -lzstd -l:libstdc++.so.6
 NATIVE_SOURCES := $(wildcard gdb-plugin/native/*.c)
 NATIVE_OBJECTS := $(NATIVE_SOURCES:%=$B/%.o)
 PYTHON_INCLUDE  = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
@@ -125,7 +125,7 @@ TEST_HEADERS  := $(wildcard include/*.h helper/*.h helper/arch/x86_64/*.h gdb-pl
 TEST_FLAGS     = $(STANDARD) -O1 -g $(WARNINGS) -D_GNU_SOURCE= \
 	-DTM_HOST_TEST -Iinclude -Ihelper -Ihelper/arch/x86_64 -Igdb-plugin/native -Itests/unit
 TEST_LIBS     := -Wl,--as-needed -lcmocka -ldw -lelf -ldwarf -lZydis -lzstd \
-	-lunwind-x86_64 -lunwind -lstdc++ -lpthread -ldl -lm
+	-lunwind-x86_64 -lunwind -l:libstdc++.so.6 -lpthread -ldl -lm
 links          = $(shell sed -n '/links:/,/\*\//p' $(1) | grep -oE '(helper|gdb-plugin)/[a-z0-9_/]+\.[cS]\>')
 
 .SECONDEXPANSION:
