@@ -52,6 +52,9 @@ class Folder(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
         self.path = os.path.join(folder.name, "snapshot.tm")
+        synced = mock.patch("os.fsync")  # hundreds of real ones take long on a busy disk
+        self.synced = synced.start()
+        self.addCleanup(synced.stop)
 
     def write(self, contents):
         with open(self.path, "wb") as file:
@@ -129,6 +132,10 @@ class RoundTrip(Folder):
                     random_snapshot(random.Random(3)).dump(self.path)
             self.assertEqual(self.read(), before)
             self.assertEqual(os.listdir(self.folder), [os.path.basename(self.path)])
+
+    def test_contents_and_name_reach_the_disk(self):
+        random_snapshot(random.Random(2)).dump(self.path)
+        self.assertEqual(self.synced.call_count, 2)
 
     def test_files_get_ordinary_permissions(self):
         umask = os.umask(0o027)
