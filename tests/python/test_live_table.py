@@ -1,0 +1,130 @@
+"""`_tm.snapshot`, `_tm.find_block` and `_tm.counters` over a Python function that reads.
+
+What is in an image, and what damage does, is in tests/unit/test_image.c; here
+is how the reading function and the C code get on.  Must never need gdb.
+"""
+
+import struct
+import unittest
+
+import _tm
+import tm
+
+LAYOUT = _tm.layout
+BASE = 0x7f0000000000
+
+
+class Table:
+    """A small table in a pretended process: two blocks in one segment."""
+
+    def __init__(self):
+        self.bytes = bytearray()
+        self.reads = 0
+        self.header = self.add(bytes(LAYOUT["sizeof"]["tm_header"]))
+        nodes = self.add(b"".join(_tm.encode("tm_node", {"address": address, "parent": parent})
+                                  for address, parent in (
+                                      (0, 0), (LAYOUT["NODE_ROOT"] | LAYOUT["DOMAIN_MMAP"], 0),
+                                      (0x1111, 1), (0x2222 | LAYOUT["NODE_EXACT"], 2))))
+        chunks = self.add(struct.pack("<Q", nodes))
+        slots = b"".join(_tm.encode("tm_slot", {"key": address, "value": size << 32 | node})
+                         for address, size, node in ((0x5000, 64, 3), (0x5100, 64, 3)))
+        segment = self.add(_tm.encode("tm_segment", {"capacity": 8, "live": 2}) + slots + bytes(96))
+        directory = self.add(struct.pack("<Q", segment))
+        # page 5 belongs to one shard: find out which by trying
+        for shard in range(LAYOUT["SHARDS"]):
+            table = [_tm.encode("tm_shard", {})] * LAYOUT["SHARDS"]
+            table[shard] = _tm.encode("tm_shard", {"directory": directory, "live": 2})
+            shards = self.add(b"".join(table))
+            generation = self.add(_tm.encode("tm_generation", {
+                "shards": shards, "node_chunks": chunks, "node_count": 4, "limit": 10,
+                "memory": 500, "id": 3, "traceback_count": 1}))
+            at = self.header - BASE
+            header = _tm.encode("tm_header", {
+                "magic": LAYOUT["MAGIC"], "version": LAYOUT["LAYOUT_VERSION"],
+                "header_size": LAYOUT["sizeof"]["tm_header"], "self": self.header,
+                "state": LAYOUT["STATE_TRACING"], "generation": generation, "memory": 70})
+            self.bytes[at:at + len(header)] = header
+            if _tm.find_block(self.read, self.header, 0x5000):
+                return
+        raise AssertionError("no shard holds the block")
+
+    def add(self, contents):
+        self.bytes += bytes(-len(self.bytes) % 64)
+        self.bytes += contents
+        return BASE + len(self.bytes) - len(contents)
+
+    def read(self, address, length):
+        self.reads += 1
+        at = address - BASE
+        if at < 0 or at + length > len(self.bytes):
+            raise LookupError("no memory at %#x" % address)
+        return bytes(self.bytes[at:at + length])
+
+
+class Reading(unittest.TestCase):
+    def setUp(self):
+        self.table = Table()
+
+    def calls(self, read):
+        header = self.table.header
+        return (lambda: _tm.snapshot(read, header), lambda: _tm.counters(read, header),
+                lambda: _tm.find_block(read, header, 0x5000))
+
+    def test_snapshot(self):
+        image = _tm.snapshot(self.table.read, self.table.header)
+        snapshot = tm.Snapshot.from_image(
+            image, lambda addresses: [[tm.Frame("f.c", address, address=address)]
+                                      for address, _exact in addresses])
+        (trace, count), = snapshot.rows()
+        self.assertEqual((trace.size, trace.domain, count), (64, LAYOUT["DOMAIN_MMAP"], 2))
+        self.assertEqual([frame.lineno for frame in trace.traceback], [0x1111, 0x2222])
+
+    def test_find_block(self):
+        found = (0x5000, 64, LAYOUT["DOMAIN_MMAP"], [0x2222 | LAYOUT["NODE_EXACT"], 0x1111], False)
+        for address in (0x5000, 0x503f):
+            self.assertEqual(_tm.find_block(self.table.read, self.table.header, address), found)
+        self.assertIsNone(_tm.find_block(self.table.read, self.table.header, 0x5040))
+
+    def test_counters(self):
+        counters = _tm.counters(self.table.read, self.table.header)
+        self.assertEqual(counters["tracing"], True)
+        self.assertEqual((counters["limit"], counters["blocks"], counters["tracebacks"],
+                          counters["helper_memory"], counters["generation"]), (10, 2, 1, 570, 3))
+
+    def test_reads_are_few(self):
+        self.table.reads = 0
+        _tm.snapshot(self.table.read, self.table.header)
+        self.assertLess(self.table.reads, 12)
+
+    def test_any_bytes_will_do(self):
+        for kind in (bytearray, memoryview):
+            self.assertEqual(
+                _tm.find_block(lambda *where, as_kind=kind: as_kind(self.table.read(*where)),
+                               self.table.header, 0x5000)[0], 0x5000)
+
+    def test_what_reading_raises_passes_through(self):
+        for kind in (LookupError, KeyboardInterrupt, MemoryError):
+            for allowed in range(4):
+                def read(address, length, raised=kind, left=[allowed]):
+                    left[0] -= 1
+                    if left[0] < 0:
+                        raise raised("not now")
+                    return self.table.read(address, length)
+                for call in self.calls(read):
+                    read.__defaults__[1][0] = min(allowed, 2)
+                    with self.assertRaises(kind):
+                        call()
+
+    def test_wrong_answers_of_reading(self):
+        for wrong in (lambda *_where: b"", lambda _address, length: bytes(length + 1)):
+            for call in self.calls(wrong):
+                with self.assertRaisesRegex(_tm.Error, "instead of"):
+                    call()
+        for wrong in (lambda *_where: None, lambda: b"", None):
+            for call in self.calls(wrong):
+                with self.assertRaises(TypeError):
+                    call()
+
+
+if __name__ == "__main__":
+    unittest.main()
