@@ -34,9 +34,32 @@ static void count_dropped(void)
 /* ---- the guard --------------------------------------------------------- */
 
 /*
- * An exception or longjmp out of the original leaves the guard behind.  A
- * nested call has its entry below the outermost one's on the same stack, so
- * one that is not below shows that the outermost call is over.
+ * The personality routine of the entry stubs (Itanium C++ ABI: Exception
+ * Handling, 2.5.2): called when an exception, or the end of a thread, unwinds
+ * through a hook.  The call that the guard stands for is then over.
+ */
+int tm_personality(int version, int actions, uint64_t exception_class, void *exception,
+		   void *context) TM_HIDDEN;
+
+int tm_personality(int version, int actions, uint64_t exception_class, void *exception,
+		   void *context)
+{
+	const int cleanup_phase = 2, continue_unwind = 8;
+	struct tm_thread_entry *entry = thread_entry(tm_thread_pointer());
+
+	(void)version;
+	(void)exception_class;
+	(void)exception;
+	(void)context;
+	if ((actions & cleanup_phase) && entry)
+		store_relaxed(&((struct tm_thread *)entry->record)->state, THREAD_OUTSIDE);
+	return continue_unwind;
+}
+
+/*
+ * A longjmp out of the original leaves the guard behind.  A nested call has
+ * its entry below the outermost one's on the same stack, so one that is not
+ * below shows that the outermost call is over.
  */
 static bool is_abandoned(const struct tm_thread *thread, const struct tm_entry *entry)
 {

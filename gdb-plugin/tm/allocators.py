@@ -62,6 +62,9 @@ for _delete in ("_ZdlPv", "_ZdaPv"):
     ):
         FUNCTIONS[_delete + _suffix] = _FREE
 
+# Those that report failure by throwing std::bad_alloc.
+THROWING = ("_Znwm", "_Znam", "_ZnwmSt11align_val_t", "_ZnamSt11align_val_t")
+
 # Allocators that are linked in under a prefix of their own.
 for _prefix in ("je_", "tc_", "mi_", "__libc_"):
     for _name in (

@@ -14,7 +14,7 @@ from typing import Dict, List, NamedTuple, Optional
 import _tm
 
 from . import inferior, maps
-from .allocators import FUNCTIONS, Shape
+from .allocators import FUNCTIONS, THROWING, Shape
 from .errors import TmError
 from .helper import Helper, find_functions
 
@@ -54,6 +54,11 @@ def allocator_functions(files: List[maps.MappedFile]) -> List[Function]:
     """The allocator functions of every object, one per address, and the loader's notice."""
     functions: Dict[int, Function] = {}
     wanted = dict(FUNCTIONS)
+    if unwind_registry(files) is None:
+        # An exception could not pass through a hook, so what throws is left alone; the malloc
+        # that operator new calls is traced all the same.
+        for name in THROWING:
+            del wanted[name]
     for name in LOADER_NOTICES:
         wanted[name] = Shape("SHAPE_LOADER")
     for file in files:
@@ -66,6 +71,14 @@ def allocator_functions(files: List[maps.MappedFile]) -> List[Function]:
             ):
                 functions[address] = Function(name, address, size, file, wanted[name], 0)
     return [functions[address] for address in sorted(functions)]
+
+
+def unwind_registry(files: List[maps.MappedFile]) -> Optional[int]:
+    """libgcc's __register_frame_info, through which it learns of unwind tables."""
+    for file in files:
+        for _, address, _ in find_functions(file, ("__register_frame_info",)):
+            return address
+    return None
 
 
 # ---- the list in the process -------------------------------------------------

@@ -112,7 +112,8 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
             "\"tm stop\" comes first."
         )
     mappings = inferior.memory_map()
-    functions = patches.allocator_functions(list(maps.mapped_files(mappings)))
+    files = list(maps.mapped_files(mappings))
+    functions = patches.allocator_functions(files)
     if not any(function.shape.shape != "SHAPE_LOADER" for function in functions):
         raise TmError("No allocator function was found in the program or its libraries.")
     caller = inferior.choose_caller()
@@ -120,7 +121,7 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
         inferior.restart_system_calls()
         caller.switch()
         plan = _plan(functions, mappings, found)
-        started = _Start(found, functions)
+        started = _Start(found, files, functions)
         with contextlib.ExitStack() as undo:
             undo.callback(started.roll_back)
             started.run(limit)
@@ -152,8 +153,10 @@ def _plan(functions, mappings, found: Optional[helper.Helper]) -> patches.Plan:
 class _Start:
     """The steps that change the process, and how each is undone."""
 
-    def __init__(self, found: Optional[helper.Helper], functions: List[patches.Function]):
+    def __init__(self, found: Optional[helper.Helper], files: List[maps.MappedFile],
+                 functions: List[patches.Function]):
         self.helper = found
+        self.files = files
         self.functions = functions
         self.patches: Optional[patches.PatchList] = None
         self.moved: List[patches.MovedThread] = []
@@ -174,7 +177,7 @@ class _Start:
             own = range(len(self.patches.patches) - 2, len(self.patches.patches))
             patches.activate(self.patches, list(own))
             indexes = [index for index in indexes if index not in own]
-            self._register_unwind_tables()
+        self._register_unwind_tables()
         step = self.helper.call("tm_control_canary", what="run the canary")
         if step:
             raise TmError(
@@ -189,14 +192,14 @@ class _Start:
             raise TmError("The helper did not start tracing.")
 
     def _register_unwind_tables(self) -> None:
-        """Lets exceptions pass through the helper's frames (libgcc's __register_frame_info)."""
-        image = self.helper.image()
-        begin = self.helper.header["image_start"] + image["eh_frame"][0]
+        """Lets exceptions pass through the helper's frames, once libgcc is there."""
+        registry = patches.unwind_registry(self.files)
         room = self.helper.symbol("tm_frame_object")
-        for file in maps.mapped_files(inferior.memory_map()):
-            for _, address, _ in helper.find_functions(file, ("__register_frame_info",))[:1]:
-                inferior.call(address, begin, room)
-                return
+        # libgcc keeps its struct object there; its first word is then not 0.
+        if registry is None or any(inferior.read(room, 8)):
+            return
+        begin = self.helper.header["image_start"] + self.helper.image()["eh_frame"][0]
+        inferior.call(registry, begin, room)
 
     def roll_back(self) -> None:
         """The process as it was: no jump, every program counter in its place."""

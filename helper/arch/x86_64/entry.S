@@ -12,6 +12,7 @@
 	.balign	16
 tm_entry_\shape:
 	.cfi_startproc
+	.cfi_personality 0x1b, tm_personality /* DW_EH_PE_pcrel | DW_EH_PE_sdata4 */
 	endbr64
 	.irp	register, rbp, rbx, r12, r13, r14, r15
 	pushq	%\register
