@@ -157,7 +157,7 @@ class Reports(TestCase):
             f"{block:#x}: 1000 B in domain 0 (malloc), allocated at (oldest call first):",
             f'  File "{self.source}", line {line_of("leak")}, in leak',
             "    leaks[i] = wrapper(1000); /* leak */",
-            f'  File "{self.source}", line {line_of("inlined")}, in wrapper (inlined)',
+            f'  File "{self.source}", line {line_of("inlined")}, in wrapper',
             "    return malloc(size); /* inlined */"])
         self.assertEqual(self.gdb.run("tm traceback leaks[3] -limit 2"), text)
         document = self.gdb.json("tm traceback leaks[3] + 999 -json")
