@@ -155,6 +155,9 @@ class Traceback(Sequence):
         """The traceback as lines, with the source where it can be read."""
         lines = []
         for frame in self.selected(limit, most_recent_first):
+            if not frame.has_line:
+                lines.append("  %s" % frame.filename)
+                continue
             lines.append('  File "%s", line %s' % (frame.filename, frame.lineno))
             line = linecache.getline(frame.filename, frame.lineno).strip()
             if line:

@@ -89,6 +89,8 @@ class FromImage(unittest.TestCase):
         self.assertEqual(places(traces[3].traceback),
                          ["/src/main.c:12", "x.so+0x1234", "<unknown>"])
         self.assertEqual(places(traces[4].traceback), ["<unknown>"])
+        self.assertEqual(traces[3].traceback.format(),
+                         ['  File "/src/main.c", line 12', "  x.so+0x1234", "  <unknown>"])
         self.assertEqual(snapshot.traces[-2:], tuple(traces[-2:]))
 
     def test_resolve_is_called_once_with_distinct_addresses(self):
