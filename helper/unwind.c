@@ -233,9 +233,10 @@ static inline void trail_begin(struct tm_trail *trail, uint64_t epoch)
 static inline void trail_add(struct tm_trail *trail, uint64_t key, uint64_t rsp, uint64_t rbp,
 			     uint64_t rbp_at)
 {
-	struct tm_trail_frame *frame = &trail->fresh[trail->fresh_count];
+	uint32_t count = trail->fresh_count;
+	struct tm_trail_frame *frame = &trail->fresh[count];
 
-	if (unlikely(trail->fresh_count == TM_TRAIL_FRAMES)) {
+	if (unlikely(count >= TM_TRAIL_FRAMES)) {
 		trail->overflow = true;
 		return;
 	}
@@ -243,7 +244,7 @@ static inline void trail_add(struct tm_trail *trail, uint64_t key, uint64_t rsp,
 	frame->rsp = rsp;
 	frame->rbp = rbp;
 	frame->rbp_at = rbp_at;
-	trail->fresh_count++;
+	trail->fresh_count = count + 1;
 }
 
 /* Frames first … last (inward to outward) did not lead on: takes them out of the trail. */
@@ -258,8 +259,26 @@ static TM_NOINLINE void trail_take_out(struct tm_trail *trail, struct tm_trail_f
 	trail->at = last;
 }
 
+/*
+ * How many of the outermost frames are those of the walk before.  Frames of
+ * the trail are, if both walks end in the same way: at the outermost frame, or
+ * at the limit with as many frames between them and the start.
+ */
+static inline uint32_t trail_same(const struct tm_trail *trail, uint32_t ending, size_t count,
+				  size_t limit)
+{
+	if (ending != trail->ending || trail->overflow)
+		return 0;
+	if (ending == TM_ENDING_WHOLE)
+		return trail->kept;
+	if (ending == TM_ENDING_LIMIT && trail->limit == limit &&
+	    trail->count - trail->kept == trail->fresh_count)
+		return (uint32_t)count - trail->fresh_count;
+	return 0;
+}
+
 /* Makes this walk the trail: what it kept of the last one, then its fresh frames. */
-static inline void trail_finish(struct tm_trail *trail)
+static inline void trail_finish(struct tm_trail *trail, uint32_t ending, size_t limit)
 {
 	uint32_t count = trail->kept, fresh = trail->fresh_count;
 
@@ -273,9 +292,11 @@ static inline void trail_finish(struct tm_trail *trail)
 			frame->rbp_at = (uint64_t)&frame->rbp;
 	}
 	trail->count = count;
+	trail->limit = limit;
+	trail->ending = trail->overflow || fresh ? TM_ENDING_OTHER : ending;
 }
 
-/* ---- the walk, again --------------------------------------------------- */
+/* ---- the whole walk ------------------------------------------------------ */
 
 size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		 struct tm_stack *stack, uint64_t *addresses, size_t limit, bool *complete)
@@ -286,15 +307,18 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 	uint64_t rbp_at = 0; /* where rbp was loaded from; 0: nowhere */
 	uint64_t address = key; /* as it is recorded */
 	uint64_t epoch, high;
+	uint32_t ending = TM_ENDING_WHOLE;
 	size_t count = 0;
 
 	*complete = true;
+	unwinder->same = 0;
 	tm_modules_follow_loader();
 	epoch = load_relaxed(&rules_epoch);
 	walk->epoch = epoch;
 	walk->exact = false;
 	walk->stack = stack;
 	if (unlikely(rsp < stack->low || rsp + 8 > stack->high) && !tm_stack_begin(stack, rsp)) {
+		trail->ending = TM_ENDING_OTHER;
 		if (limit)
 			addresses[count++] = key;
 		return count;
@@ -307,6 +331,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 
 		if (unlikely(count == limit)) {
 			*complete = false;
+			ending = ending == TM_ENDING_WHOLE ? TM_ENDING_LIMIT : TM_ENDING_OTHER;
 			break;
 		}
 		if (likely(trail->open)) {
@@ -356,6 +381,8 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		if (unlikely(rule & TM_RULE_KIND_MASK)) {
 			unsigned int step;
 
+			if (rule != TM_RULE_END)
+				ending = TM_ENDING_OTHER;
 			if (rule == TM_RULE_OUTSIDE && count)
 				break;
 			addresses[count++] = address;
@@ -363,9 +390,11 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 			walk->rsp = rsp;
 			walk->rbp = rbp;
 			step = step_special(unwinder, stack, rule);
-			if (step == TM_STEP_FULL)
+			if (step == TM_STEP_FULL) {
+				trail->ending = TM_ENDING_OTHER;
 				return tm_unwind_full(unwinder, start, stack, addresses, limit,
 						      complete);
+			}
 			if (step == TM_STEP_END)
 				break;
 			key = walk->key;
@@ -399,6 +428,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		if (unlikely(key == 0))
 			break;
 	}
-	trail_finish(trail);
+	unwinder->same = trail_same(trail, ending, count, limit);
+	trail_finish(trail, ending, limit);
 	return count;
 }

@@ -33,6 +33,11 @@ struct tm_trail_frame {
 
 #define TM_TRAIL_FRAMES 128u
 
+/* Where the frames of a trail end. */
+#define TM_ENDING_OTHER 0u /* before those of its walk did */
+#define TM_ENDING_WHOLE 1u /* at the outermost frame of the stack */
+#define TM_ENDING_LIMIT 2u /* at the walk's limit, or later */
+
 /* The last walk, as far as it was made of usual frames, and the one being made. */
 struct tm_trail {
 	uint64_t epoch; /* of the rules that the steps came from */
@@ -40,6 +45,8 @@ struct tm_trail {
 	uint32_t count;
 	uint32_t fresh_count; /* frames of this walk that were not in the last one */
 	uint32_t kept;        /* frames of the last walk that this one ends with */
+	uint32_t ending;      /* TM_ENDING_* of the last walk */
+	uint64_t limit;       /* of the last walk */
 	bool open;            /* neither matched to its end nor cut off by a special frame */
 	bool overflow;        /* more frames were fresh than there is room for */
 	struct tm_trail_frame frame[TM_TRAIL_FRAMES]; /* outermost first */
@@ -54,7 +61,7 @@ struct tm_unwinder {
 	struct tm_cfi_machine machine;
 	uint64_t next[TM_DWARF_REGISTERS]; /* the caller's registers in the making */
 	uint32_t next_known;
-	uint32_t reserved;
+	uint32_t same; /* outermost frames found that the walk before had found too, as its outermost */
 	struct tm_trail trail;
 };
 
@@ -64,6 +71,8 @@ struct tm_unwinder {
  * address of a frame that a signal interrupted.  *complete is false when
  * frames were left off because of limit.
  * `stack` is what is known of the thread's stack; {0, 0} for nothing yet.
+ * unwinder->same tells how many frames, counted from the last, need no second
+ * look by a caller who kept the result of the walk before.
  */
 size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		 struct tm_stack *stack, uint64_t *addresses, size_t limit,
