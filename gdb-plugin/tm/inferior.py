@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional
 
 import gdb
 
-from . import maps
+from . import cores, maps
 from .errors import TmError
 
 SIGTRAP_BIT = 1 << (5 - 1)
@@ -166,7 +166,9 @@ def target_file(path: str) -> bytes:
 
 
 def memory_map() -> List[maps.Mapping]:
-    """The mappings of the process, lowest first."""
+    """The mappings of the process (or what a core holds of them), lowest first."""
+    if is_core():
+        return cores.memory_map()
     pid = gdb.selected_inferior().pid
     return maps.parse(target_file(f"/proc/{pid}/maps").decode("utf-8", "surrogateescape"))
 

@@ -71,8 +71,18 @@ def _helper() -> Optional[helper.Helper]:
 def _tracing_helper() -> helper.Helper:
     found = _helper()
     if found is None or not found.is_tracing:
-        raise TmError("Not tracing: use `tm start` first.")
+        raise TmError(f"{why_not_traced()}.")
     return found
+
+
+def why_not_traced() -> str:
+    """What to say when there are no traces to read, without the full stop."""
+    if not inferior.is_core():
+        return "The process is not being traced: use \"tm start\" first"
+    if _helper() is not None:
+        return "This core has no trace table: tracing had been stopped when it was written"
+    return ("This core has no trace table: the process was not being traced, or the core was "
+            "written without its anonymous memory")
 
 
 def forget_process(pid: int) -> None:
@@ -81,8 +91,8 @@ def forget_process(pid: int) -> None:
 
 
 def is_tracing() -> bool:
-    """True when the selected process is traced, by whomever."""
-    if not has_process():
+    """True when the selected process is traced, by whomever, or left a core with traces."""
+    if inferior.gdb.selected_inferior().pid == 0:
         return False
     found = _helper()
     return found is not None and found.is_tracing
@@ -313,7 +323,7 @@ def status() -> dict:
         {key: counters[key] for key in counters if key in result}, tracing=True,
         traceback_limit=counters["limit"],
     )
-    paths = {file.start: file.path for file in maps.mapped_files(inferior.memory_map())}
+    paths = _module_paths(found)
     result["redirected"] = [
         {
             "module": paths.get(patch["module"]),
@@ -324,6 +334,16 @@ def status() -> dict:
         for patch in patches.PatchList(found).redirected()
     ]
     return result
+
+
+def _module_paths(found: helper.Helper) -> Dict[int, str]:
+    """Start of each object -> its path."""
+    if inferior.is_core():
+        return {
+            module.start: module.path
+            for module in frames.modules_of_process(found.header["modules"])
+        }
+    return {file.start: file.path for file in maps.mapped_files(inferior.memory_map())}
 
 
 def take_snapshot() -> model.Snapshot:

@@ -71,14 +71,12 @@ def has_target() -> bool:
 
 def is_traced() -> bool:
     """Whether that memory holds a table of traces."""
-    return process.is_tracing() if process.has_process() else process.status()["tracing"]
+    return process.is_tracing()
 
 
 def not_traced() -> str:
     """Why there is no table, and what to do."""
-    if inferior.is_core():
-        return "The process that left this core was not being traced"
-    return 'The process is not being traced: use "tm start" first'
+    return process.why_not_traced()
 
 
 def check(declaration: Declaration) -> None:
