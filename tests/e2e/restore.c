@@ -1,9 +1,11 @@
 /*
- * Allocates and frees in pairs, round by round; the debugger counts the
- * instructions of a round.  May use libc.
+ * Allocates and frees in pairs, round by round.  Without an argument 20 rounds;
+ * with one, that many rounds between counting_begins and counting_ends for each
+ * byte on standard input.  May use libc.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static unsigned long sum;
 
@@ -25,12 +27,33 @@ __attribute__((noinline)) void round_of_pairs(void)
 	}
 }
 
-int main(void)
+void counting_begins(void);
+__attribute__((noinline)) void counting_begins(void)
 {
-	int i;
+	__asm__ volatile("" ::: "memory");
+}
 
-	for (i = 0; i < 20; i++)
-		round_of_pairs();
+void counting_ends(void);
+__attribute__((noinline)) void counting_ends(void)
+{
+	__asm__ volatile("nop" ::: "memory");
+}
+
+int main(int argc, char **argv)
+{
+	int i, rounds = argc > 1 ? atoi(argv[1]) : 20;
+	char byte;
+
+	do {
+		if (argc > 1 && read(0, &byte, 1) != 1)
+			break;
+		counting_begins();
+		for (i = 0; i < rounds; i++)
+			round_of_pairs();
+		counting_ends();
+		if (argc > 1)
+			write(1, "rounds\n", 7);
+	} while (argc > 1);
 	printf("sum %lu\n", sum);
 	return 0;
 }

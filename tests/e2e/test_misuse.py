@@ -114,8 +114,9 @@ class WithProcess(TestCase):
             with self.subTest(line=line):
                 self.assertOneLine(self.gdb.run(line), r"(?i)running.*(interrupt|stop)")
         self.gdb.run("interrupt")
-        self.gdb.send("")
-        self.gdb.wait()
+        for attempt in range(100):
+            if "(running)" not in self.gdb.run("info threads"):
+                break
         self.assertEqual(executable_pages_differ(self.process.pid), [])
         self.finish()
 
