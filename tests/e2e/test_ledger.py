@@ -81,7 +81,8 @@ class Ledger(TestCase):
         certain = 0
         for index, (address, size, line, depth) in enumerate(records):
             if address and index not in uncertain:
-                self.assertIn(address, blocks, f"block of line {line} is missing")
+                if address not in blocks:
+                    self.fail(f"block {address:#x} of {size} bytes, line {line}, is missing")
                 self.check_block(address, blocks.pop(address), size, line, depth, limit)
                 certain += 1
         self.assertTrue(self.explained(list(blocks.items()), flights, limit),
