@@ -85,12 +85,16 @@ static unsigned int format_bytes(uint8_t encoding)
 	case 0x00:
 	case 0x04:
 	case 0x08:
-	case 0x0c: return 8;
+	case 0x0c:
+		return 8;
 	case 0x02:
-	case 0x0a: return 2;
+	case 0x0a:
+		return 2;
 	case 0x03:
-	case 0x0b: return 4;
-	default: return 0;
+	case 0x0b:
+		return 4;
+	default:
+		return 0;
 	}
 }
 
@@ -124,13 +128,17 @@ static uint64_t read_pointer(struct tm_cfi_cursor *cursor, uint8_t encoding, uin
 		cursor->bad = true;
 	switch (encoding & ENCODING_APPLICATION) {
 	case 0:
-	case ENCODING_ALIGNED: return read_format(cursor, encoding);
-	case ENCODING_PCREL: return position + read_format(cursor, encoding);
+	case ENCODING_ALIGNED:
+		return read_format(cursor, encoding);
+	case ENCODING_PCREL:
+		return position + read_format(cursor, encoding);
 	case ENCODING_DATAREL:
 		if (data_base)
 			return data_base + read_format(cursor, encoding);
 		/* fallthrough */
-	default: cursor->bad = true; return 0;
+	default:
+		cursor->bad = true;
+		return 0;
 	}
 }
 
@@ -417,7 +425,8 @@ static bool define_cfa(struct tm_cfi *cfi, struct tm_cfi_cursor *cursor, uint8_t
 		row->cfa_register = 0;
 		row->cfa_value = take_block(cursor);
 		return true;
-	default: return false;
+	default:
+		return false;
 	}
 }
 
@@ -443,9 +452,15 @@ static bool define_register(struct tm_cfi *cfi, struct tm_cfi_cursor *cursor, ui
 		set_rule(cfi, number, TM_CFI_VAL_OFFSET,
 			 factored(cfi, (uint64_t)tm_cfi_sleb(cursor)));
 		return true;
-	case CFA_RESTORE_EXTENDED: restore_rule(cfi, number); return true;
-	case CFA_UNDEFINED: set_rule(cfi, number, TM_CFI_UNDEFINED, 0); return true;
-	case CFA_SAME_VALUE: set_rule(cfi, number, TM_CFI_SAME, 0); return true;
+	case CFA_RESTORE_EXTENDED:
+		restore_rule(cfi, number);
+		return true;
+	case CFA_UNDEFINED:
+		set_rule(cfi, number, TM_CFI_UNDEFINED, 0);
+		return true;
+	case CFA_SAME_VALUE:
+		set_rule(cfi, number, TM_CFI_SAME, 0);
+		return true;
 	case CFA_REGISTER:
 		set_rule(cfi, number, TM_CFI_REGISTER, (int64_t)tm_cfi_uleb(cursor));
 		return true;
@@ -455,7 +470,8 @@ static bool define_register(struct tm_cfi *cfi, struct tm_cfi_cursor *cursor, ui
 	case CFA_VAL_EXPRESSION:
 		set_rule(cfi, number, TM_CFI_VAL_EXPRESSION, take_block(cursor));
 		return true;
-	default: return false;
+	default:
+		return false;
 	}
 }
 
@@ -495,7 +511,8 @@ static TM_NOINLINE bool run(struct tm_cfi *cfi, uint64_t start, uint64_t end, ui
 			location = next;
 			cfi->row_start = next;
 		} else if (op >> 6 == CFA_OFFSET) {
-			set_rule(cfi, op & 0x3f, TM_CFI_OFFSET, factored(cfi, tm_cfi_uleb(&cursor)));
+			set_rule(cfi, op & 0x3f, TM_CFI_OFFSET,
+				 factored(cfi, tm_cfi_uleb(&cursor)));
 		} else if (op >> 6 == CFA_RESTORE) {
 			restore_rule(cfi, op & 0x3f);
 		} else if (op == CFA_REMEMBER_STATE) {
@@ -512,7 +529,8 @@ static TM_NOINLINE bool run(struct tm_cfi *cfi, uint64_t start, uint64_t end, ui
 			bool cfa = (op >= CFA_DEF_CFA && op <= CFA_DEF_CFA_EXPRESSION) ||
 				   op == CFA_DEF_CFA_SF || op == CFA_DEF_CFA_OFFSET_SF;
 
-			if (!(cfa ? define_cfa(cfi, &cursor, op) : define_register(cfi, &cursor, op)))
+			if (!(cfa ? define_cfa(cfi, &cursor, op)
+				  : define_register(cfi, &cursor, op)))
 				return false;
 		}
 		if (cursor.bad)

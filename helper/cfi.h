@@ -111,12 +111,12 @@ bool tm_cfi_find(struct tm_cfi *cfi, const struct tm_cfi_section *section, uint6
 #define TM_RULE_RBP_SAVED UINT64_C(2)
 #define TM_RULE_KIND_MASK UINT64_C(0xfc)
 #define TM_RULE_STEP (UINT64_C(0) << 2)
-#define TM_RULE_END (UINT64_C(1) << 2)    /* the outermost frame */
-#define TM_RULE_SIGNAL (UINT64_C(2) << 2) /* rsp is the address of the kernel's ucontext */
+#define TM_RULE_END (UINT64_C(1) << 2)       /* the outermost frame */
+#define TM_RULE_SIGNAL (UINT64_C(2) << 2)    /* rsp is the address of the kernel's ucontext */
 #define TM_RULE_REALIGNED (UINT64_C(3) << 2) /* CFA at rbp + CFA offset, rbp at rbp */
-#define TM_RULE_FULL (UINT64_C(4) << 2)   /* needs other registers or an expression */
-#define TM_RULE_NONE (UINT64_C(5) << 2)   /* executable, but no rows */
-#define TM_RULE_OUTSIDE (UINT64_C(6) << 2) /* not executable memory */
+#define TM_RULE_FULL (UINT64_C(4) << 2)      /* needs other registers or an expression */
+#define TM_RULE_NONE (UINT64_C(5) << 2)      /* executable, but no rows */
+#define TM_RULE_OUTSIDE (UINT64_C(6) << 2)   /* not executable memory */
 
 /* Offsets in the kernel's struct ucontext: r8 … r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip. */
 #define TM_UCONTEXT_R8 0x28

@@ -147,33 +147,62 @@ static void binary(struct evaluation *e, unsigned int op)
 	if (e->bad)
 		return;
 	switch (op) {
-	case OP_AND: push(e, left & right); break;
-	case OP_DIV: divide(e, a, b); break;
-	case OP_MINUS: push(e, left - right); break;
+	case OP_AND:
+		push(e, left & right);
+		break;
+	case OP_DIV:
+		divide(e, a, b);
+		break;
+	case OP_MINUS:
+		push(e, left - right);
+		break;
 	case OP_MOD:
 		if (right == 0)
 			e->bad = true;
 		else
 			push(e, left % right);
 		break;
-	case OP_MUL: push(e, left * right); break;
-	case OP_OR: push(e, left | right); break;
-	case OP_PLUS: push(e, left + right); break;
+	case OP_MUL:
+		push(e, left * right);
+		break;
+	case OP_OR:
+		push(e, left | right);
+		break;
+	case OP_PLUS:
+		push(e, left + right);
+		break;
 	case OP_SHL:
 	case OP_SHR:
-	case OP_SHRA: shift(e, op, left, right); break;
-	case OP_XOR: push(e, left ^ right); break;
-	case OP_EQ: push(e, left == right); break;
-	case OP_GE: push(e, a >= b); break;
-	case OP_GT: push(e, a > b); break;
-	case OP_LE: push(e, a <= b); break;
-	case OP_LT: push(e, a < b); break;
-	case OP_NE: push(e, left != right); break;
+	case OP_SHRA:
+		shift(e, op, left, right);
+		break;
+	case OP_XOR:
+		push(e, left ^ right);
+		break;
+	case OP_EQ:
+		push(e, left == right);
+		break;
+	case OP_GE:
+		push(e, a >= b);
+		break;
+	case OP_GT:
+		push(e, a > b);
+		break;
+	case OP_LE:
+		push(e, a <= b);
+		break;
+	case OP_LT:
+		push(e, a < b);
+		break;
+	case OP_NE:
+		push(e, left != right);
+		break;
 	case OP_SWAP:
 		push(e, right);
 		push(e, left);
 		break;
-	default: e->bad = true;
+	default:
+		e->bad = true;
 	}
 }
 
@@ -196,33 +225,62 @@ static void other(struct evaluation *e, unsigned int op)
 	unsigned int bytes;
 
 	switch (op) {
-	case OP_ADDR: push(e, tm_cfi_read(cursor, 8)); break;
-	case OP_DEREF: dereference(e, 8); break;
-	case OP_CONSTU: push(e, tm_cfi_uleb(cursor)); break;
-	case OP_CONSTS: push(e, (uint64_t)tm_cfi_sleb(cursor)); break;
-	case OP_DUP: pick(e, 0); break;
-	case OP_DROP: pop(e); break;
-	case OP_OVER: pick(e, 1); break;
-	case OP_PICK: pick(e, tm_cfi_read(cursor, 1)); break;
-	case OP_ROT: rotate(e); break;
+	case OP_ADDR:
+		push(e, tm_cfi_read(cursor, 8));
+		break;
+	case OP_DEREF:
+		dereference(e, 8);
+		break;
+	case OP_CONSTU:
+		push(e, tm_cfi_uleb(cursor));
+		break;
+	case OP_CONSTS:
+		push(e, (uint64_t)tm_cfi_sleb(cursor));
+		break;
+	case OP_DUP:
+		pick(e, 0);
+		break;
+	case OP_DROP:
+		pop(e);
+		break;
+	case OP_OVER:
+		pick(e, 1);
+		break;
+	case OP_PICK:
+		pick(e, tm_cfi_read(cursor, 1));
+		break;
+	case OP_ROT:
+		rotate(e);
+		break;
 	case OP_ABS:
 		value = pop(e);
 		push(e, (int64_t)value < 0 ? 0 - value : value);
 		break;
-	case OP_NEG: push(e, 0 - pop(e)); break;
-	case OP_NOT: push(e, ~pop(e)); break;
-	case OP_PLUS_UCONST: push(e, pop(e) + tm_cfi_uleb(cursor)); break;
+	case OP_NEG:
+		push(e, 0 - pop(e));
+		break;
+	case OP_NOT:
+		push(e, ~pop(e));
+		break;
+	case OP_PLUS_UCONST:
+		push(e, pop(e) + tm_cfi_uleb(cursor));
+		break;
 	case OP_BRA:
 		value = tm_cfi_sign(tm_cfi_read(cursor, 2), 2);
 		branch(e, (int64_t)value, pop(e) != 0);
 		break;
-	case OP_SKIP: branch(e, (int64_t)tm_cfi_sign(tm_cfi_read(cursor, 2), 2), true); break;
+	case OP_SKIP:
+		branch(e, (int64_t)tm_cfi_sign(tm_cfi_read(cursor, 2), 2), true);
+		break;
 	case OP_BREGX:
 		value = tm_cfi_uleb(cursor);
 		push_register(e, value, tm_cfi_sleb(cursor));
 		break;
-	case OP_DEREF_SIZE: dereference(e, tm_cfi_read(cursor, 1)); break;
-	case OP_NOP: break;
+	case OP_DEREF_SIZE:
+		dereference(e, tm_cfi_read(cursor, 1));
+		break;
+	case OP_NOP:
+		break;
 	default:
 		if (op >= OP_CONST1U && op <= OP_CONST8S) {
 			bytes = 1u << ((op - OP_CONST1U) / 2);

@@ -96,7 +96,8 @@ static bool find_cfa(struct tm_unwinder *unwinder, uint64_t *ret)
 	const struct tm_cfi_machine *machine = &unwinder->machine;
 
 	if (row->cfa_kind == TM_CFI_VAL_EXPRESSION)
-		return tm_cfi_evaluate(&unwinder->cfi, machine, (uint64_t)row->cfa_value, NULL, ret);
+		return tm_cfi_evaluate(&unwinder->cfi, machine, (uint64_t)row->cfa_value, NULL,
+				       ret);
 	*ret = machine->registers[row->cfa_register] + (uint64_t)row->cfa_value;
 	return machine->known >> row->cfa_register & 1;
 }
@@ -117,10 +118,15 @@ static bool find_register(struct tm_unwinder *unwinder, uint64_t cfa, unsigned i
 			*ret = cfa;
 			return true;
 		}
-		return (cfi->signal_frame || PRESERVED >> number & 1) && machine->known >> number & 1;
-	case TM_CFI_SAME: return machine->known >> number & 1;
-	case TM_CFI_OFFSET: return load_anywhere(unwinder, cfa + value, ret);
-	case TM_CFI_VAL_OFFSET: *ret = cfa + value; return true;
+		return (cfi->signal_frame || PRESERVED >> number & 1) &&
+		       machine->known >> number & 1;
+	case TM_CFI_SAME:
+		return machine->known >> number & 1;
+	case TM_CFI_OFFSET:
+		return load_anywhere(unwinder, cfa + value, ret);
+	case TM_CFI_VAL_OFFSET:
+		*ret = cfa + value;
+		return true;
 	case TM_CFI_REGISTER:
 		if (value >= TM_DWARF_REGISTERS || !(machine->known >> value & 1))
 			return false;
@@ -129,8 +135,10 @@ static bool find_register(struct tm_unwinder *unwinder, uint64_t cfa, unsigned i
 	case TM_CFI_EXPRESSION:
 		return tm_cfi_evaluate(cfi, machine, value, &cfa, &address) &&
 		       load_anywhere(unwinder, address, ret);
-	case TM_CFI_VAL_EXPRESSION: return tm_cfi_evaluate(cfi, machine, value, &cfa, ret);
-	default: return false;
+	case TM_CFI_VAL_EXPRESSION:
+		return tm_cfi_evaluate(cfi, machine, value, &cfa, ret);
+	default:
+		return false;
 	}
 }
 

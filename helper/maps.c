@@ -199,7 +199,8 @@ static uint32_t word_at(const uint8_t *bytes)
 }
 
 /* Takes the build-id from a note segment, if it is there. */
-static TM_NOINLINE void read_notes(int mem, struct tm_module *module, uint64_t address, uint64_t size)
+static TM_NOINLINE void read_notes(int mem, struct tm_module *module, uint64_t address,
+				   uint64_t size)
 {
 	uint64_t at = 0;
 
@@ -282,7 +283,7 @@ static TM_NOINLINE bool read_elf(int mem, struct tm_module *module)
 struct grouping {
 	struct tm_module_build *build;
 	struct tm_module *module; /* NULL: none */
-	bool is_object; /* module has headers: its span is known */
+	bool is_object;           /* module has headers: its span is known */
 	uint64_t run_start, run_end;
 	int mem;
 };

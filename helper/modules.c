@@ -189,7 +189,8 @@ TM_NOINLINE const struct tm_module *tm_modules_on_unknown(uint64_t pc)
 	if (tm_modules_refresh() == -TM_EAGAIN)
 		return NULL;
 	after = now();
-	store_relaxed(&next_refresh, after + REFRESH_NANOSECONDS + REFRESH_SHARE * (after - before));
+	store_relaxed(&next_refresh,
+		      after + REFRESH_NANOSECONDS + REFRESH_SHARE * (after - before));
 	module = tm_modules_find(pc);
 	if (!module || !tm_module_executes(module, pc)) {
 		store_relaxed(&entry->pc, pc);

@@ -206,11 +206,19 @@ static TM_NOINLINE unsigned int step_special(struct tm_unwinder *unwinder, struc
 	bool on = false;
 
 	switch (rule & TM_RULE_KIND_MASK) {
-	case TM_RULE_SIGNAL: on = step_signal(unwinder, own); break;
-	case TM_RULE_REALIGNED: on = step_realigned(unwinder, rule); break;
-	case TM_RULE_NONE: on = step_frame_pointer(unwinder); break;
-	case TM_RULE_FULL: return TM_STEP_FULL;
-	default: break;
+	case TM_RULE_SIGNAL:
+		on = step_signal(unwinder, own);
+		break;
+	case TM_RULE_REALIGNED:
+		on = step_realigned(unwinder, rule);
+		break;
+	case TM_RULE_NONE:
+		on = step_frame_pointer(unwinder);
+		break;
+	case TM_RULE_FULL:
+		return TM_STEP_FULL;
+	default:
+		break;
 	}
 	return on ? TM_STEP_ON : TM_STEP_END;
 }
@@ -304,7 +312,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 	struct tm_walk *walk = &unwinder->walk;
 	struct tm_trail *trail = &unwinder->trail;
 	uint64_t key = start->rip, rsp = start->rsp, rbp = start->rbp;
-	uint64_t rbp_at = 0; /* where rbp was loaded from; 0: nowhere */
+	uint64_t rbp_at = 0;    /* where rbp was loaded from; 0: nowhere */
 	uint64_t address = key; /* as it is recorded */
 	uint64_t epoch, high;
 	uint32_t ending = TM_ENDING_WHOLE;

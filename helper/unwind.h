@@ -40,7 +40,7 @@ struct tm_trail_frame {
 
 /* The last walk, as far as it was made of usual frames, and the one being made. */
 struct tm_trail {
-	uint64_t epoch; /* of the rules that the steps came from */
+	uint64_t epoch;            /* of the rules that the steps came from */
 	struct tm_trail_frame *at; /* frames from here inward are passed */
 	uint32_t count;
 	uint32_t fresh_count; /* frames of this walk that were not in the last one */
@@ -61,7 +61,8 @@ struct tm_unwinder {
 	struct tm_cfi_machine machine;
 	uint64_t next[TM_DWARF_REGISTERS]; /* the caller's registers in the making */
 	uint32_t next_known;
-	uint32_t same; /* outermost frames found that the walk before had found too, as its outermost */
+	uint32_t
+		same; /* outermost frames found that the walk before had found too, as its outermost */
 	struct tm_trail trail;
 };
 

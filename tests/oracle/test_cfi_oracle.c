@@ -66,9 +66,9 @@ static bool load_image(int fd, struct image *image)
 				low = segment.p_vaddr;
 			if (segment.p_vaddr + segment.p_memsz > high)
 				high = segment.p_vaddr + segment.p_memsz;
-			if (pass && pread(fd, image->memory + (segment.p_vaddr - low),
-					  segment.p_filesz,
-					  (off_t)segment.p_offset) != (ssize_t)segment.p_filesz)
+			if (pass &&
+			    pread(fd, image->memory + (segment.p_vaddr - low), segment.p_filesz,
+				  (off_t)segment.p_offset) != (ssize_t)segment.p_filesz)
 				return false;
 		}
 		if (pass)
@@ -146,10 +146,13 @@ static bool same_rule(const struct image *image, unsigned int kind, int64_t valu
 	switch (kind) {
 	case TM_CFI_UNSPECIFIED:
 	case TM_CFI_SAME:
-	case TM_CFI_UNDEFINED: return true;
+	case TM_CFI_UNDEFINED:
+		return true;
 	case TM_CFI_EXPRESSION:
-	case TM_CFI_VAL_EXPRESSION: return same_block(image, value, expected);
-	default: return value == expected->value;
+	case TM_CFI_VAL_EXPRESSION:
+		return same_block(image, value, expected);
+	default:
+		return value == expected->value;
 	}
 }
 
@@ -173,10 +176,9 @@ static bool rule_holds(uint64_t rule, uint64_t pc, const Dwarf_Regtable3 *table)
 	if (rip.kind != TM_CFI_OFFSET || rip.value != -8)
 		return false;
 	if (kind == TM_RULE_REALIGNED)
-		return block.block_size >= 3 &&
-		       block.block[0] == 0x76 && block.block[block.block_size - 1] == 0x06 &&
-		       rbp.kind == TM_CFI_EXPRESSION && rbp.block_size == 2 &&
-		       memcmp(rbp.block, "\x76\x00", 2) == 0;
+		return block.block_size >= 3 && block.block[0] == 0x76 &&
+		       block.block[block.block_size - 1] == 0x06 && rbp.kind == TM_CFI_EXPRESSION &&
+		       rbp.block_size == 2 && memcmp(rbp.block, "\x76\x00", 2) == 0;
 	if (kind != TM_RULE_STEP)
 		return false;
 	if (rule & TM_RULE_RBP_SAVED) {
@@ -216,8 +218,8 @@ static const char *compare(const struct image *image, struct tm_cfi *cfi, uint64
 	for (i = 0; i < TM_DWARF_REGISTERS; i++) {
 		expected = expect(&table->rt3_rules[i]);
 		if (!same_rule(image, cfi->row.kind[i], cfi->row.value[i], &expected)) {
-			snprintf(text, sizeof(text), "register %u: %u, not %u", i,
-				 cfi->row.kind[i], expected.kind);
+			snprintf(text, sizeof(text), "register %u: %u, not %u", i, cfi->row.kind[i],
+				 expected.kind);
 			return text;
 		}
 	}
@@ -303,9 +305,12 @@ static bool check_file(const char *name, struct counts *counts)
 int main(int argc, char **argv)
 {
 	static char *const known[] = {
-		"/lib/x86_64-linux-gnu/libc.so.6",        "/lib64/ld-linux-x86-64.so.2",
-		"/usr/lib/x86_64-linux-gnu/libstdc++.so.6", "/usr/lib/x86_64-linux-gnu/libcrypto.so.3",
-		"/usr/bin/python3.11",                    "/usr/bin/gdb",
+		"/lib/x86_64-linux-gnu/libc.so.6",
+		"/lib64/ld-linux-x86-64.so.2",
+		"/usr/lib/x86_64-linux-gnu/libstdc++.so.6",
+		"/usr/lib/x86_64-linux-gnu/libcrypto.so.3",
+		"/usr/bin/python3.11",
+		"/usr/bin/gdb",
 	};
 	char *const *files = argv + 1;
 	int count = argc - 1, failed = 0, i;

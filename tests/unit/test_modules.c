@@ -77,8 +77,7 @@ static int check_object(struct dl_phdr_info *info, size_t size, void *data)
 		assert_int_equal(module->eh_frame_hdr, info->dlpi_addr + segment->p_vaddr);
 		assert_int_equal(module->eh_frame_hdr_size, segment->p_memsz);
 		assert_true(module->cfi_start <= module->eh_frame_hdr);
-		assert_true(module->cfi_end >=
-			    module->eh_frame_hdr + module->eh_frame_hdr_size);
+		assert_true(module->cfi_end >= module->eh_frame_hdr + module->eh_frame_hdr_size);
 	}
 	path = realpath(info->dlpi_name[0] ? info->dlpi_name : "/proc/self/exe", NULL);
 	if (path)
@@ -268,7 +267,8 @@ static void a_held_lock_means_the_old_list(void **state)
 
 static void the_helper_s_image_has_its_own_rows(void **state)
 {
-	uint8_t *image = mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *image =
+		mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	const struct tm_module *module;
 
 	(void)state;
@@ -294,8 +294,8 @@ static void the_helper_s_image_has_its_own_rows(void **state)
 static void *map_and_unmap(void *stop)
 {
 	while (!*(volatile int *)stop) {
-		void *code = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
-				  -1, 0);
+		void *code =
+			mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		munmap(code, 4096);
 	}
@@ -331,7 +331,9 @@ static void without_proc_the_old_list_stays(void **state)
 		if (chroot("/sys") != 0)
 			_exit(77);
 		_exit(tm_modules_refresh() == -TM_ENOENT && current() == before &&
-		      tm_modules_find((uint64_t)without_proc_the_old_list_stays) ? 0 : 1);
+				      tm_modules_find((uint64_t)without_proc_the_old_list_stays)
+			      ? 0
+			      : 1);
 	}
 	waitpid(child, &status, 0);
 	assert_true(WIFEXITED(status));

@@ -1,0 +1,326 @@
+/*
+ * The unwinder where it might go wrong: walks that follow the one before,
+ * stack use, broken stacks, relocated prologues, forgotten rules.
+ *
+ * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
+ *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
+ */
+#include "unwind_stacks.h"
+
+/* ---- the trail of the last walk ---------------------------------------- */
+
+static uint64_t random_state = 88172645463325252u;
+
+static uint64_t next_random(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state;
+}
+
+static struct tm_unwinder forgetful;
+static uint64_t leaves, same_frames, all_frames;
+static uint64_t last[MAX]; /* what the walk before found */
+static size_t last_count;
+
+/* With the trail of the walk before, and without any: the same frames. */
+static __attribute__((noinline)) void leaf(void)
+{
+	static size_t limit = MAX;
+	uint64_t with[MAX], without[MAX];
+	bool complete_with, complete_without;
+	struct tm_registers registers;
+	size_t count;
+
+	if (next_random() % 16 == 0)
+		limit = next_random() % 2 ? MAX : 1 + next_random() % 40;
+
+	CAPTURE(&registers);
+	count = tm_unwind(&unwinder, &registers, &stack, with, limit, &complete_with);
+	forgetful.trail.count = 0;
+	assert_int_equal(tm_unwind(&forgetful, &registers, &stack, without, limit,
+				   &complete_without),
+			 count);
+	assert_int_equal(complete_with, complete_without);
+	assert_memory_equal(with, without, count * sizeof(*with));
+	assert_true(unwinder.same <= count && unwinder.same <= last_count);
+	assert_memory_equal(with + count - unwinder.same, last + last_count - unwinder.same,
+			    unwinder.same * sizeof(*with));
+	same_frames += unwinder.same;
+	all_frames += count;
+	memcpy(last, with, sizeof(last));
+	last_count = count;
+	leaves++;
+}
+
+static void grow_tree(int depth);
+
+#define TREE_FUNCTION(name, body)                             \
+	static __attribute__((noinline)) void name(int depth) \
+	{                                                     \
+		body;                                         \
+		grow_tree(depth);                             \
+		BARRIER();                                    \
+		if (next_random() % 2)                        \
+			grow_tree(depth);                     \
+		BARRIER();                                    \
+	}
+
+TREE_FUNCTION(tree_small, (void)0)
+TREE_FUNCTION(tree_large, char b[300]; __asm__ volatile("" ::"r"(b) : "memory"))
+TREE_FUNCTION(tree_variable, char *b = alloca(next_random() % 50 + 1); __asm__ volatile("" ::"r"(b)
+											: "memory"))
+TREE_FUNCTION(tree_aligned, char b[64] __attribute__((aligned(64))); __asm__ volatile("" ::"r"(b)
+										      : "memory"))
+
+static __attribute__((noinline)) void tree_through_rbx(int depth)
+{
+	if (depth % 8 == 0)
+		through_rbx(leaf);
+	grow_tree(depth);
+	BARRIER();
+}
+
+static __attribute__((noinline)) void grow_tree(int depth)
+{
+	leaf();
+	if (depth == 0)
+		return;
+	switch (next_random() % 9) {
+	case 0:
+	case 1:
+		tree_small(depth - 1);
+		break;
+	case 2:
+	case 3:
+		tree_large(depth - 1);
+		break;
+	case 4:
+	case 5:
+		tree_variable(depth - 1);
+		break;
+	case 6:
+		tree_aligned(depth - 1);
+		break;
+	case 7:
+		tree_through_rbx(depth - 1);
+		break;
+	default:
+		leaf();
+	}
+	BARRIER();
+}
+
+static void a_walk_that_follows_the_last_one_finds_the_same(void **state)
+{
+	int i, rounds = getenv("TM_TEST_FULL") && *getenv("TM_TEST_FULL") ? 3000 : 400;
+
+	(void)state;
+	unwinder.trail.ending = TM_ENDING_OTHER; /* the walk before was another test's */
+	for (i = 0; i < rounds; i++)
+		grow_tree(i % 10 ? 14 : 40);
+	assert_true(same_frames > all_frames / 4);
+	for (i = 0; i < 3; i++) {
+		recurse(200); /* longer than a trail */
+		recurse(i);
+	}
+	assert_true(leaves > 10000);
+}
+
+/* ---- stack use --------------------------------------------------------- */
+
+#define PAINT 0x7e7e7e7e7e7e7e7eu
+#define PAINTED 4096u
+#define MOST_STACK 1000u /* of hooks that may have 1 KiB, less what they use themselves */
+
+static uint64_t deepest;
+
+/* Unwinds on a painted stack; remembers how much of it was used at most. */
+static __attribute__((noinline)) void measure(void)
+{
+	static struct tm_registers registers;
+	static uint64_t addresses[MAX], low, i;
+	static bool complete;
+	uint64_t here;
+
+	CAPTURE(&registers);
+	__asm__ volatile("movq %%rsp, %0" : "=r"(here));
+	low = here - PAINTED;
+	for (i = 0; i < PAINTED - 256; i += 8)
+		*(volatile uint64_t *)(low + i) = PAINT;
+	tm_unwind(&unwinder, &registers, &stack, addresses, MAX, &complete);
+	for (i = 0; i < PAINTED - 256 && *(volatile uint64_t *)(low + i) == PAINT; i += 8)
+		;
+	if (PAINTED - i > deepest)
+		deepest = PAINTED - i;
+	comparisons++;
+}
+
+static void measure_handler(int number)
+{
+	(void)number;
+	measure();
+}
+
+static void little_stack_is_used_on_every_path(void **state)
+{
+	uint64_t hit = 0;
+	volatile int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		deepest = 0;
+		measure();
+		hit = deepest;
+	}
+	tm_unwind_forget_rules();
+	measure();
+	through_rbx(measure);
+	through_expressions(measure);
+	tm_header.loader_events++;
+	measure();
+	memset(&stack, 0, sizeof(stack));
+	tm_header.modules = 0; /* so that every address is unknown */
+	tm_unwind_forget_rules();
+	usleep(200000);
+	measure();
+	assert_true(tm_header.modules != 0);
+	tm_unwind_forget_rules();
+	catch_signal(SIGUSR1, measure_handler, 0);
+	print_message("stack: %lu bytes on a hit, %lu at most\n", hit, deepest);
+#ifdef __OPTIMIZE__
+	assert_in_range(deepest, 100, MOST_STACK);
+#endif
+}
+
+/* ---- stacks that lead nowhere ------------------------------------------ */
+
+/* An address in some module's text, on the stack, or anywhere. */
+static uint64_t random_word(uint64_t memory, uint64_t size)
+{
+	struct tm_module_list *list = (struct tm_module_list *)tm_header.modules;
+	const struct tm_module *module;
+
+	switch (next_random() % 8) {
+	case 0:
+		return next_random();
+	case 1:
+		return next_random() % 4096;
+	case 2:
+		return memory + size - next_random() % 64;
+	case 3:
+	case 4:
+		return memory + next_random() % size / 8 * 8;
+	default:
+		module = &tm_module_array(list)[next_random() % list->count];
+		return module->text_start + next_random() % (module->text_end - module->text_start);
+	}
+}
+
+static void a_broken_stack_ends_the_walk(void **state)
+{
+	const uint64_t size = 8192;
+	uint64_t memory, addresses[64];
+	struct tm_registers registers;
+	struct tm_stack broken = {0, 0};
+	int i, rounds = getenv("TM_TEST_FULL") && *getenv("TM_TEST_FULL") ? 1000000 : 100000;
+	uint64_t *words;
+	size_t at, longest = 0;
+	bool complete;
+
+	(void)state;
+	memory = (uint64_t)mmap(NULL, size + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mprotect((void *)(memory + 4096), size, PROT_READ | PROT_WRITE);
+	memory += 4096;
+	words = (uint64_t *)memory;
+	for (i = 0; i < rounds; i++) {
+		uint64_t *register_words = &registers.rip;
+		size_t count, word;
+
+		for (at = 0; at < size / 8; at += i % 16 ? size / 16 : 1)
+			words[(at + next_random()) % (size / 8)] = random_word(memory, size);
+		for (word = 0; word < 8; word++)
+			register_words[word] = random_word(memory, size);
+		if (next_random() % 8)
+			registers.rsp = memory + next_random() % size / 8 * 8;
+		if (i % 64 == 0)
+			memset(&broken, 0, sizeof(broken));
+		count = i % 4 ? tm_unwind(&unwinder, &registers, &broken, addresses, 64, &complete)
+			      : tm_unwind_full(&unwinder, &registers,
+					       tm_stack_begin(&broken, registers.rsp) ? &broken
+										      : &stack,
+					       addresses, 64, &complete);
+		assert_in_range(count, 1, 64);
+		if (count > longest)
+			longest = count;
+	}
+	assert_true(longest > 4);
+	compare();
+}
+
+/* ---- relocated prologues ---------------------------------------------- */
+
+static void an_interrupted_relay_counts_as_its_function(void **state)
+{
+	static uint8_t region[128];
+	static struct tm_relay_region relays[1];
+	static struct tm_patch patches[2];
+	struct tm_patch *patch = &patches[1];
+	uint64_t start = (uint64_t)region;
+
+	(void)state;
+	relays[0] = (struct tm_relay_region){start, sizeof(region), sizeof(region)};
+	patches[0].relay = start;
+	patches[0].original = start + 16;
+	patches[0].original_length = 8;
+	patches[0].function = 0x111100;
+	patch->function = 0x222200;
+	patch->address = 0x222204;
+	patch->relay = start + 32;
+	patch->original = start + 48;
+	patch->length = 7;
+	patch->points = 2;
+	patch->point_from[1] = 3;
+	patch->point_to[1] = 9;
+	patch->original_length = 18;
+	region[48 + 13] = 0xe9;
+	tm_header.relays = (uint64_t)relays;
+	tm_header.patches = (uint64_t)patches;
+	tm_header.relay_count = 1;
+	tm_header.patch_count = 2;
+	assert_int_equal(tm_unwind_original(0x5000), 0x5000);
+	assert_int_equal(tm_unwind_original(start + 4), 0x111100);
+	assert_int_equal(tm_unwind_original(start + 36), 0x222200);
+	assert_int_equal(tm_unwind_original(start + 48), 0x222204);
+	assert_int_equal(tm_unwind_original(start + 57), 0x222207);
+	assert_int_equal(tm_unwind_original(start + 48 + 13), 0x22220b);
+	tm_header.relay_count = tm_header.patch_count = 0;
+}
+
+static void forgetting_rules_changes_no_result(void **state)
+{
+	int i;
+
+	(void)state;
+	for (i = 0; i < 70000; i++) {
+		tm_unwind_forget_rules();
+		if (i % 5000 == 0 || i > 65530)
+			recurse(i % 3);
+		if (i == 65540)
+			i = 69990;
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_walk_that_follows_the_last_one_finds_the_same),
+		cmocka_unit_test(little_stack_is_used_on_every_path),
+		cmocka_unit_test(a_broken_stack_ends_the_walk),
+		cmocka_unit_test(an_interrupted_relay_counts_as_its_function),
+		cmocka_unit_test(forgetting_rules_changes_no_result),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
