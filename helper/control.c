@@ -215,6 +215,7 @@ long tm_control_canary(void)
 		return -TM_ENOMEM;
 	spare.state = THREAD_OUTSIDE;
 	spare.number = TM_MAX_THREADS - 1;
+	spare.active = 0;
 	spare.stack.low = spare.stack.high = 0;
 	spare.memo.count = 0; /* its ids were those of the last canary */
 	entry->record = (uint64_t)&spare;

@@ -3,8 +3,8 @@
  * of function, entered from the stubs of entry.S.
  *
  * Each looks at the guard, calls the original function, and keeps the table.
- * Only the outermost allocator call of a thread is recorded, with the caller
- * of that function as the most recent frame.  A hook changes nothing that the
+ * Only the outermost allocator call of a thread in a domain is recorded, with
+ * the caller of that function as the most recent frame.  A hook changes nothing that the
  * program can see: not errno, not a vector register, not the stack's depth by
  * more than 1 KiB.
  *
@@ -19,6 +19,9 @@ uint64_t tm_hook_free(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_realloc(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_store(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_resize(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_map(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_unmap(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_remap(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_loader(const struct tm_entry *entry) TM_HIDDEN;
 
 static const struct tm_patch *patch_of(const struct tm_entry *entry)
@@ -67,6 +70,11 @@ static bool is_abandoned(const struct tm_thread *thread, const struct tm_entry *
 	       (uint64_t)entry < thread->stack.high;
 }
 
+static inline uint64_t domain_bit(const struct tm_entry *entry)
+{
+	return UINT64_C(1) << (patch_of(entry)->domain & 63);
+}
+
 static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
 						      const struct tm_entry *entry)
 {
@@ -76,16 +84,22 @@ static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
 		count_dropped();
 		return NULL;
 	}
-	if (thread->state == THREAD_IN_HELPER)
+	if (thread->state == THREAD_IN_HELPER) {
 		count_dropped(); /* a signal handler's call, in the middle of our work */
-	if (thread->state != THREAD_OUTSIDE && !is_abandoned(thread, entry))
 		return NULL;
+	}
+	if (thread->state == THREAD_OUTSIDE || is_abandoned(thread, entry)) {
+		thread->entry = (uint64_t)entry;
+		thread->active = 0;
+	} else if (thread->active & domain_bit(entry)) {
+		return NULL; /* an allocator's call of itself */
+	}
 	thread->state = THREAD_IN_HELPER;
-	thread->entry = (uint64_t)entry;
+	thread->active |= domain_bit(entry);
 	return thread;
 }
 
-/* The thread, when this call is its outermost and it is traced; else NULL. */
+/* The thread, when this is its outermost call in the domain and it is traced; else NULL. */
 static inline struct tm_thread *guard_enter(const struct tm_entry *entry)
 {
 	struct tm_thread *thread;
@@ -97,12 +111,14 @@ static inline struct tm_thread *guard_enter(const struct tm_entry *entry)
 		return thread ? guard_enter_slow(thread, entry) : (count_dropped(), NULL);
 	thread->state = THREAD_IN_HELPER;
 	thread->entry = (uint64_t)entry;
+	thread->active = domain_bit(entry);
 	return thread;
 }
 
-static inline void guard_leave(struct tm_thread *thread)
+static inline void guard_leave(struct tm_thread *thread, const struct tm_entry *entry)
 {
-	store_relaxed(&thread->state, THREAD_OUTSIDE);
+	thread->active &= ~domain_bit(entry);
+	store_relaxed(&thread->state, thread->active ? THREAD_IN_ORIGINAL : THREAD_OUTSIDE);
 }
 
 static inline uint64_t guarded_call(struct tm_thread *thread, const struct tm_entry *entry)
@@ -208,7 +224,7 @@ uint64_t tm_hook_alloc(const struct tm_entry *entry)
 	result = guarded_call(thread, entry);
 	if (likely(result != 0))
 		record(thread, entry, result, requested_size(entry));
-	guard_leave(thread);
+	guard_leave(thread, entry);
 	return result;
 }
 
@@ -225,7 +241,7 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
 	if (likely(address != 0))
 		forget(current_generation(), thread, address, &block);
 	result = guarded_call(thread, entry);
-	guard_leave(thread);
+	guard_leave(thread, entry);
 	return result;
 }
 
@@ -234,7 +250,7 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
  * record is put back; NULL for size 0 means that the block is gone (glibc,
  * jemalloc), as C17 7.22.3.5 permits.
  */
-uint64_t tm_hook_realloc(const struct tm_entry *entry)
+static inline uint64_t hook_realloc(const struct tm_entry *entry, uint64_t failure)
 {
 	uint64_t address = entry->argument[patch_of(entry)->block_argument];
 	struct tm_thread *thread = guard_enter(entry);
@@ -249,12 +265,17 @@ uint64_t tm_hook_realloc(const struct tm_entry *entry)
 	size = requested_size(entry);
 	had = address && forget(generation, thread, address, &old);
 	result = guarded_call(thread, entry);
-	if (likely(result != 0))
+	if (likely(result != failure))
 		record(thread, entry, result, size);
 	else if (had && size != 0)
 		put(generation, thread, &old);
-	guard_leave(thread);
+	guard_leave(thread, entry);
 	return result;
+}
+
+uint64_t tm_hook_realloc(const struct tm_entry *entry)
+{
+	return hook_realloc(entry, 0);
 }
 
 /* posix_memalign(3): the block is stored through a pointer, 0 means success. */
@@ -272,7 +293,7 @@ uint64_t tm_hook_store(const struct tm_entry *entry)
 		if (address)
 			record(thread, entry, address, requested_size(entry));
 	}
-	guard_leave(thread);
+	guard_leave(thread, entry);
 	return result;
 }
 
@@ -294,7 +315,104 @@ uint64_t tm_hook_resize(const struct tm_entry *entry)
 		old.size = size;
 		put(generation, thread, &old);
 	}
-	guard_leave(thread);
+	guard_leave(thread, entry);
+	return result;
+}
+
+/*
+ * mmap(2) and its kind.  A mapping may be taken away in parts: a record is
+ * found from the start of the part, or from some page before it.
+ */
+#define MAP_FAILED UINT64_MAX
+#define MAX_PAGES_BEFORE 4096u
+
+uint64_t tm_hook_map(const struct tm_entry *entry)
+{
+	struct tm_thread *thread = guard_enter(entry);
+	uint64_t result;
+
+	if (!thread)
+		return tm_call_original(entry, patch_of(entry));
+	result = guarded_call(thread, entry);
+	if (likely(result != MAP_FAILED))
+		record(thread, entry, result, requested_size(entry));
+	guard_leave(thread, entry);
+	return result;
+}
+
+uint64_t tm_hook_remap(const struct tm_entry *entry)
+{
+	return hook_realloc(entry, MAP_FAILED);
+}
+
+/* Puts back what is left of a mapping in front of `start` and behind `end`. */
+static void put_rest(struct tm_generation *generation, struct tm_thread *thread,
+		     const struct tm_block *old, uint64_t start, uint64_t end)
+{
+	struct tm_block rest = *old;
+	uint64_t old_end = old->address + old->size;
+
+	if (old->address < start) {
+		rest.size = start - old->address;
+		put(generation, thread, &rest);
+	}
+	if (old_end > end) {
+		rest.address = end;
+		rest.size = old_end - end;
+		put(generation, thread, &rest);
+	}
+}
+
+/* The mapping that holds `start`, taken out of the table. */
+static bool forget_mapping(struct tm_generation *generation, struct tm_thread *thread,
+			   uint64_t start, struct tm_block *ret)
+{
+	uint32_t pages;
+
+	for (pages = 0; pages < MAX_PAGES_BEFORE && start >= (uint64_t)pages * TM_PAGE; pages++) {
+		/* Without the lock, so it is only a hint. */
+		if (!table_find(generation, start - (uint64_t)pages * TM_PAGE, ret))
+			continue;
+		if (ret->address + ret->size <= start ||
+		    !forget(generation, thread, ret->address, ret))
+			return false;
+		if (ret->address + ret->size > start)
+			return true;
+		put(generation, thread, ret);
+		return false;
+	}
+	return false;
+}
+
+uint64_t tm_hook_unmap(const struct tm_entry *entry)
+{
+	const struct tm_patch *patch = patch_of(entry);
+	uint64_t start = entry->argument[patch->block_argument];
+	uint64_t end = start + ((requested_size(entry) + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1));
+	struct tm_thread *thread = guard_enter(entry);
+	struct tm_generation *generation;
+	struct tm_block old, last;
+	uint64_t result;
+	bool had;
+
+	if (!thread)
+		return tm_call_original(entry, patch);
+	generation = current_generation();
+	had = forget_mapping(generation, thread, start, &old);
+	last = old;
+	while (had && last.address + last.size < end &&
+	       forget(generation, thread, (last.address + last.size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1),
+		      &last))
+		; /* neighbours that go with it */
+	result = guarded_call(thread, entry);
+	if (had && (int)result == 0) {
+		put_rest(generation, thread, &old, start, end);
+		if (last.address != old.address)
+			put_rest(generation, thread, &last, start, end);
+	}
+	else if (had)
+		put(generation, thread, &old);
+	guard_leave(thread, entry);
 	return result;
 }
 

@@ -134,6 +134,7 @@ TM_NOINLINE struct tm_thread *thread_make(uint64_t thread_pointer)
 	thread->state = THREAD_OUTSIDE;
 	thread->number = number;
 	thread->tid = tid;
+	thread->active = 0;
 	thread->entry = 0;
 	thread->stack.low = thread->stack.high = 0;
 	thread->memo.count = 0;

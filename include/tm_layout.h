@@ -226,7 +226,10 @@ struct tm_module_list {
 #define TM_SHAPE_STORE 3u   /* stores the block through a pointer, returns 0 (posix_memalign) */
 #define TM_SHAPE_RESIZE 4u  /* resizes in place, returns the real size (xallocx) */
 #define TM_SHAPE_LOADER 5u  /* the loader's notice that its list of objects changed */
-#define TM_SHAPES 6u
+#define TM_SHAPE_MAP 6u      /* mmap: returns the block, or all ones */
+#define TM_SHAPE_UNMAP 7u    /* munmap: takes a part of a block, by address and size */
+#define TM_SHAPE_REMAP 8u    /* mremap: like TM_SHAPE_REALLOC, fails with all ones */
+#define TM_SHAPES 9u
 
 #define TM_NO_ARGUMENT 0xffu
 #define TM_PATCH_BYTES 16u

@@ -34,6 +34,9 @@ _ENTRIES = {
     _LAYOUT["SHAPE_STORE"]: "tm_entry_store",
     _LAYOUT["SHAPE_RESIZE"]: "tm_entry_resize",
     _LAYOUT["SHAPE_LOADER"]: "tm_entry_loader",
+    _LAYOUT["SHAPE_MAP"]: "tm_entry_map",
+    _LAYOUT["SHAPE_UNMAP"]: "tm_entry_unmap",
+    _LAYOUT["SHAPE_REMAP"]: "tm_entry_remap",
 }
 
 LOADER_NOTICES = ("_dl_debug_state",)

@@ -32,7 +32,7 @@ tm_entry_\shape:
 	.size	tm_entry_\shape, . - tm_entry_\shape
 	.endm
 
-	.irp	shape, alloc, free, realloc, store, resize, loader
+	.irp	shape, alloc, free, realloc, store, resize, loader, map, unmap, remap
 	entry	\shape
 	.endr
 
