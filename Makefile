@@ -23,7 +23,7 @@ Q        := $(if $(V),,@)
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL := C.UTF-8
 
-.PHONY: all deps deps-build deps-test deps-lint demo test build-tests examples soak lint format install \
+.PHONY: all deps deps-build deps-test deps-lint demo test build-tests examples sanitize soak lint format install \
 	uninstall help clean FORCE
 
 help: ## print this list
@@ -153,6 +153,15 @@ $B/examples/%: examples/%.cc
 test: deps-test ## run every test; the last line counts them (TESTS='name …' picks some)
 	+@$(MAKE) --no-print-directory build-tests
 	@tests/run $(TESTS)
+
+# Code is read as 16-bit words at odd addresses, as x86-64 allows.  The tests of the
+# unwinder and of the module list look at the process itself, which a sanitizer changes.
+SANITIZE  := -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined
+SANITIZED := $(filter-out %/test_unwind %/test_modules,$(patsubst %.c,%,$(wildcard tests/unit/test_*.c)))
+sanitize: deps-test ## run the unit tests under the address and undefined behaviour sanitizers
+	+@$(MAKE) --no-print-directory B=$B/sanitize WARNINGS='$(WARNINGS) $(SANITIZE)' \
+		$(SANITIZED:%=$B/sanitize/%)
+	@tests/run --build $B/sanitize $(SANITIZED:tests/%=%)
 
 soak: deps-test ## run the tests that have a long form at their full length
 	+@$(MAKE) --no-print-directory build-tests
