@@ -47,9 +47,11 @@ void tm_unwind_forget_rules(void)
 /* ---- finding rules ---------------------------------------------------- */
 
 /* mov $15, %rax; syscall: what a signal handler returns to, in any C library. */
-static bool is_signal_restorer(const struct tm_module *module, uint64_t address)
+static TM_NOINLINE bool is_signal_restorer(uint64_t address)
 {
-	if (address < module->text_start || module->text_end - address < 9 ||
+	const struct tm_module *module = tm_modules_find(address);
+
+	if (!module || !tm_module_executes(module, address) || module->text_end - address < 9 ||
 	    !tm_is_readable(address) || !tm_is_readable(address + 1))
 		return false;
 	return tm_stack_word(address) == UINT64_C(0x0f0000000fc0c748) &&
@@ -64,6 +66,9 @@ uint64_t tm_unwind_rule(struct tm_unwinder *unwinder)
 	struct tm_cfi_section section;
 
 	if (!module || !tm_module_executes(module, pc)) {
+		/* A restorer is never called: it may begin its mapping. */
+		if (!unwinder->walk.exact && is_signal_restorer(key))
+			return TM_RULE_SIGNAL;
 		module = tm_modules_on_unknown(pc);
 		if (!module || !tm_module_executes(module, pc))
 			return TM_RULE_OUTSIDE;
@@ -76,7 +81,7 @@ uint64_t tm_unwind_rule(struct tm_unwinder *unwinder)
 		if (tm_cfi_find(&unwinder->cfi, &section, pc))
 			return tm_cfi_compile(&unwinder->cfi, pc);
 	}
-	if (!unwinder->walk.exact && is_signal_restorer(module, key))
+	if (!unwinder->walk.exact && is_signal_restorer(key))
 		return TM_RULE_SIGNAL;
 	return TM_RULE_NONE;
 }

@@ -322,6 +322,45 @@ static void *thread_main(void *argument)
 	return NULL;
 }
 
+/* mov $15, %rax; syscall: what musl returns to from a handler, without rows. */
+static const uint8_t restorer_code[] = {0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05};
+
+struct kernel_sigaction {
+	void (*handler)(int);
+	unsigned long flags;
+	void *restorer;
+	uint64_t mask;
+};
+
+static void jit_handler(int number)
+{
+	(void)number;
+	check_jit_frames();
+}
+
+static void a_signal_s_return_is_known_by_its_code(void **state)
+{
+	uint8_t *code =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct kernel_sigaction action = {jit_handler, 0x04000000, code, 0};
+	struct tm_registers registers;
+	int before = comparisons;
+	bool complete;
+
+	(void)state;
+	memcpy(code, restorer_code, sizeof(restorer_code));
+	mprotect(code, 4096, PROT_READ | PROT_EXEC);
+	tm_modules_refresh();
+	CAPTURE(&registers);
+	outer_count = tm_unwind(&unwinder, &registers, &stack, outer, MAX, &complete);
+	assert_int_equal(syscall(SYS_rt_sigaction, SIGUSR2, &action, NULL, 8), 0);
+	raise(SIGUSR2);
+	signal(SIGUSR2, SIG_DFL);
+	assert_int_equal(comparisons, before + 1);
+	munmap(code, 4096);
+	tm_modules_refresh();
+}
+
 static void a_thread_ends_at_its_start(void **state)
 {
 	pthread_t thread;
@@ -371,6 +410,7 @@ int main(void)
 		cmocka_unit_test(the_full_walk_agrees_with_the_fast_one),
 		cmocka_unit_test(large_frames_are_stepped_over),
 		cmocka_unit_test(code_without_rows_is_stepped_over_by_its_frame_pointer),
+		cmocka_unit_test(a_signal_s_return_is_known_by_its_code),
 		cmocka_unit_test(a_thread_ends_at_its_start),
 		cmocka_unit_test(a_coroutine_ends_at_its_start),
 	};
