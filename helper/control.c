@@ -69,8 +69,8 @@ static struct tm_generation *generation_new(uint32_t limit, uint32_t id)
 	generation->limit = limit;
 	generation->id = id;
 	generation->locks = (uint64_t)arena_map_wiped(sizeof(struct tm_locks));
-	generation->counters = (uint64_t)arena_map(generation,
-						   TM_MAX_THREADS * sizeof(struct tm_counter));
+	generation->counters =
+		(uint64_t)arena_map(generation, TM_MAX_THREADS * sizeof(struct tm_counter));
 	if (!generation->locks || !generation->counters || table_init(generation) ||
 	    traceback_init(generation)) {
 		generation_destroy(generation);

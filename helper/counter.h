@@ -8,9 +8,8 @@ static inline void counter_raise_peak(struct tm_generation *generation, int64_t 
 {
 	int64_t seen = load_relaxed(&generation->peak);
 
-	while (seen < peak &&
-	       !__atomic_compare_exchange_n(&generation->peak, &seen, peak, false,
-					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	while (seen < peak && !__atomic_compare_exchange_n(&generation->peak, &seen, peak, false,
+							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;
 }
 

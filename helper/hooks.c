@@ -401,16 +401,15 @@ uint64_t tm_hook_unmap(const struct tm_entry *entry)
 	had = forget_mapping(generation, thread, start, &old);
 	last = old;
 	while (had && last.address + last.size < end &&
-	       forget(generation, thread, (last.address + last.size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1),
-		      &last))
+	       forget(generation, thread,
+		      (last.address + last.size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1), &last))
 		; /* neighbours that go with it */
 	result = guarded_call(thread, entry);
 	if (had && (int)result == 0) {
 		put_rest(generation, thread, &old, start, end);
 		if (last.address != old.address)
 			put_rest(generation, thread, &last, start, end);
-	}
-	else if (had)
+	} else if (had)
 		put(generation, thread, &old);
 	guard_leave(thread, entry);
 	return result;

@@ -55,7 +55,7 @@ static uint32_t class_for(uint32_t live)
 	uint32_t class = CLASS_FIRST_SPLIT;
 
 	while (class < CLASSES - 1 && live > class_capacity(class) / 5 * 4)
-		class++;
+		class += 1;
 	return class;
 }
 
@@ -200,7 +200,8 @@ static void segment_free(struct tm_generation *generation, struct tm_shard *shar
 
 	shard->spare = (uint64_t)segment;
 	if (old && free_list_add(generation, shard, old, segment_class(old)))
-		arena_give_back(generation, old, class_pages(segment_class(old)) * (uint64_t)TM_PAGE);
+		arena_give_back(generation, old,
+				class_pages(segment_class(old)) * (uint64_t)TM_PAGE);
 }
 
 int table_init(struct tm_generation *generation)
@@ -257,16 +258,16 @@ static bool directory_double(struct tm_generation *generation, struct tm_shard *
 	uint32_t depth, i;
 	uint64_t *old = directory_of(shard, &depth);
 	uint32_t count = UINT32_C(1) << depth;
-	uint64_t *new;
+	uint64_t *larger;
 
 	if (depth >= TM_MAX_DEPTH)
 		return false;
-	new = shard_memory(generation, shard, count * 2 * sizeof(*new));
-	if (!new)
+	larger = shard_memory(generation, shard, count * 2 * sizeof(*larger));
+	if (!larger)
 		return false;
 	for (i = 0; i < count; i++)
-		new[i] = new[i + count] = old[i];
-	store_release(&shard->directory, (uint64_t)new | (depth + 1));
+		larger[i] = larger[i + count] = old[i];
+	store_release(&shard->directory, (uint64_t)larger | (depth + 1));
 	return true;
 }
 
@@ -488,8 +489,8 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 
 bool table_find(const struct tm_generation *generation, uint64_t address, struct tm_block *ret)
 {
-	const struct tm_slot *slot = slot_find(segment_of(shard_of(generation, address), address),
-					       address);
+	const struct tm_slot *slot =
+		slot_find(segment_of(shard_of(generation, address), address), address);
 
 	if (!slot)
 		return false;

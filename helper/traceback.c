@@ -107,8 +107,8 @@ static void split_bucket(struct tm_generation *generation, struct tm_index *inde
 	if (level >= LEVELS)
 		return;
 	if (!index->heads[level]) {
-		void *heads = arena_map(generation,
-					(uint64_t)(FIRST_BUCKETS << (level - 1)) * sizeof(uint32_t));
+		void *heads = arena_map(generation, (uint64_t)(FIRST_BUCKETS << (level - 1)) *
+							    sizeof(uint32_t));
 
 		if (!heads)
 			return;

@@ -81,9 +81,9 @@ struct tm_shard {
 	uint64_t free_list;       /* helper's own: segments to be used again; shard lock */
 	uint32_t free_count;
 	uint32_t free_capacity;
-	uint64_t spare;           /* helper's own: the segment freed last */
-	uint64_t arena;           /* helper's own: next free byte for segments … */
-	uint64_t arena_end;       /* … and the end of that memory */
+	uint64_t spare;     /* helper's own: the segment freed last */
+	uint64_t arena;     /* helper's own: next free byte for segments … */
+	uint64_t arena_end; /* … and the end of that memory */
 	uint64_t reserved[8];
 };
 
@@ -142,7 +142,7 @@ struct tm_node {
 };
 
 #define TM_NODE_ADDRESS_MASK ((UINT64_C(1) << 56) - 1)
-#define TM_NODE_ROOT (UINT64_C(1) << 63) /* a domain, not a frame */
+#define TM_NODE_ROOT (UINT64_C(1) << 63)      /* a domain, not a frame */
 #define TM_NODE_TRUNCATED (UINT64_C(1) << 62) /* in a root: frames were left off at the limit */
 #define TM_NODE_EXACT (UINT64_C(1) << 61) /* not a return address: the frame was interrupted here */
 
@@ -173,21 +173,21 @@ struct tm_counter {
  * stopped in the middle of a hook can mix the two.
  */
 struct tm_generation {
-	uint64_t shards;       /* address of struct tm_shard[TM_SHARDS] */
-	uint64_t counters;     /* address of struct tm_counter[TM_MAX_THREADS] */
-	uint64_t node_chunks;  /* address of uint64_t[TM_NODE_CHUNKS], 0 where not yet made */
-	uint64_t index;        /* helper's own: the index over the nodes */
-	uint64_t locks;        /* helper's own: its locks, wiped in a child of fork */
-	uint64_t retired;      /* next older generation whose memory is not yet given back */
-	int64_t current;       /* bytes told by all threads; atomic */
-	int64_t peak;          /* bytes; atomic maximum */
-	uint64_t memory;       /* bytes mapped for this generation; atomic */
-	uint64_t regions;      /* helper's own: list of its mappings */
-	uint32_t node_count;   /* ids given out, id 0 included; intern lock */
+	uint64_t shards;          /* address of struct tm_shard[TM_SHARDS] */
+	uint64_t counters;        /* address of struct tm_counter[TM_MAX_THREADS] */
+	uint64_t node_chunks;     /* address of uint64_t[TM_NODE_CHUNKS], 0 where not yet made */
+	uint64_t index;           /* helper's own: the index over the nodes */
+	uint64_t locks;           /* helper's own: its locks, wiped in a child of fork */
+	uint64_t retired;         /* next older generation whose memory is not yet given back */
+	int64_t current;          /* bytes told by all threads; atomic */
+	int64_t peak;             /* bytes; atomic maximum */
+	uint64_t memory;          /* bytes mapped for this generation; atomic */
+	uint64_t regions;         /* helper's own: list of its mappings */
+	uint32_t node_count;      /* ids given out, id 0 included; intern lock */
 	uint32_t traceback_count; /* distinct tracebacks that were ever recorded; intern lock */
-	uint32_t limit;        /* frames a traceback keeps at most; constant */
-	uint32_t id;           /* number of this generation; constant */
-	uint64_t sample_period; /* bytes; 0: every block */
+	uint32_t limit;           /* frames a traceback keeps at most; constant */
+	uint32_t id;              /* number of this generation; constant */
+	uint64_t sample_period;   /* bytes; 0: every block */
 	uint64_t reserved[3];
 };
 
@@ -195,18 +195,18 @@ struct tm_generation {
 
 /* A mapped object, or a run of executable memory that belongs to none. */
 struct tm_module {
-	uint64_t start;        /* first byte of its lowest segment */
-	uint64_t end;          /* behind the last byte of its highest segment */
-	uint64_t bias;         /* run-time address - address in the file's program headers */
-	uint64_t eh_frame_hdr; /* run-time address of PT_GNU_EH_FRAME; 0 without */
+	uint64_t start;             /* first byte of its lowest segment */
+	uint64_t end;               /* behind the last byte of its highest segment */
+	uint64_t bias;              /* run-time address - address in the file's program headers */
+	uint64_t eh_frame_hdr;      /* run-time address of PT_GNU_EH_FRAME; 0 without */
 	uint64_t eh_frame_hdr_size; /* bytes */
-	uint64_t text_start;   /* executable bytes: first … */
-	uint64_t text_end;     /* … and behind the last */
-	uint32_t path;         /* offset of the NUL-terminated path in the names; 0 is "" */
-	uint32_t build_id_size; /* bytes used of build_id */
+	uint64_t text_start;        /* executable bytes: first … */
+	uint64_t text_end;          /* … and behind the last */
+	uint32_t path;              /* offset of the NUL-terminated path in the names; 0 is "" */
+	uint32_t build_id_size;     /* bytes used of build_id */
 	uint8_t build_id[24];
-	uint64_t cfi_start;    /* readable bytes around eh_frame_hdr, .eh_frame with it: first … */
-	uint64_t cfi_end;      /* … and behind the last; 0 without */
+	uint64_t cfi_start; /* readable bytes around eh_frame_hdr, .eh_frame with it: first … */
+	uint64_t cfi_end;   /* … and behind the last; 0 without */
 };
 
 /* A list of modules sorted by start, constant once it is published. */
@@ -214,7 +214,7 @@ struct tm_module_list {
 	uint32_t count;
 	uint32_t names_size; /* bytes of names, behind the array */
 	uint64_t previous;   /* older list, or 0 */
-	/* struct tm_module[count], then names */
+			     /* struct tm_module[count], then names */
 };
 
 /* ---- patches ---------------------------------------------------------- */
@@ -226,9 +226,9 @@ struct tm_module_list {
 #define TM_SHAPE_STORE 3u   /* stores the block through a pointer, returns 0 (posix_memalign) */
 #define TM_SHAPE_RESIZE 4u  /* resizes in place, returns the real size (xallocx) */
 #define TM_SHAPE_LOADER 5u  /* the loader's notice that its list of objects changed */
-#define TM_SHAPE_MAP 6u      /* mmap: returns the block, or all ones */
-#define TM_SHAPE_UNMAP 7u    /* munmap: takes a part of a block, by address and size */
-#define TM_SHAPE_REMAP 8u    /* mremap: like TM_SHAPE_REALLOC, fails with all ones */
+#define TM_SHAPE_MAP 6u     /* mmap: returns the block, or all ones */
+#define TM_SHAPE_UNMAP 7u   /* munmap: takes a part of a block, by address and size */
+#define TM_SHAPE_REMAP 8u   /* mremap: like TM_SHAPE_REALLOC, fails with all ones */
 #define TM_SHAPES 9u
 
 #define TM_NO_ARGUMENT 0xffu
@@ -240,18 +240,18 @@ struct tm_module_list {
  * by the hooks, and by any later debugger that wants to undo it.
  */
 struct tm_patch {
-	uint64_t function;   /* entry of the function */
-	uint64_t address;    /* first patched byte (behind an endbr64) */
-	uint64_t relay;      /* where the jump leads */
-	uint64_t original;   /* relocated prologue: call this to run the function */
+	uint64_t function;               /* entry of the function */
+	uint64_t address;                /* first patched byte (behind an endbr64) */
+	uint64_t relay;                  /* where the jump leads */
+	uint64_t original;               /* relocated prologue: call this to run the function */
 	uint8_t saved[TM_PATCH_BYTES];   /* bytes before patching */
 	uint8_t written[TM_PATCH_BYTES]; /* bytes after patching */
-	uint8_t length;        /* bytes patched, 5 … TM_PATCH_BYTES */
+	uint8_t length;                  /* bytes patched, 5 … TM_PATCH_BYTES */
 	uint8_t active;        /* 1 while `written` is in place; written by the debugger */
 	uint8_t shape;         /* TM_SHAPE_* */
 	uint8_t size_argument; /* position 0 … 5, or TM_NO_ARGUMENT */
 	uint8_t count_argument;
-	uint8_t block_argument; /* the pointer freed, reallocated, or stored through */
+	uint8_t block_argument;  /* the pointer freed, reallocated, or stored through */
 	uint8_t original_length; /* bytes of the relocated prologue, jump back included */
 	uint8_t points;          /* instructions in the relocated prologue */
 	uint8_t point_from[TM_PATCH_POINTS]; /* offset of each from `address` … */
@@ -276,29 +276,29 @@ struct tm_relay_region {
 
 /* ---- the header ------------------------------------------------------- */
 
-#define TM_STATE_IDLE 0u    /* loaded, nothing is recorded */
+#define TM_STATE_IDLE 0u /* loaded, nothing is recorded */
 #define TM_STATE_TRACING 1u
 
 /* Begins a page of anonymous private memory: found in maps and in cores by its magic. */
 struct tm_header {
-	uint64_t magic;       /* TM_MAGIC, written last at injection */
-	uint32_t version;     /* TM_LAYOUT_VERSION */
-	uint32_t header_size; /* sizeof(struct tm_header) */
-	uint64_t self;        /* its own address */
-	uint64_t image_start; /* the helper: first byte … */
-	uint64_t image_end;   /* … and behind the last */
-	uint32_t state;       /* TM_STATE_*; written by control functions */
-	uint32_t pid;         /* process that was injected (a child of fork has its own) */
-	uint64_t generation;  /* address of struct tm_generation; written by control functions */
-	uint64_t modules;     /* address of struct tm_module_list; atomic */
-	uint64_t start_time;  /* CLOCK_REALTIME of `start`, nanoseconds */
-	uint64_t dropped;     /* records lost; atomic */
-	uint64_t memory;      /* bytes mapped apart from generations; atomic */
-	uint64_t patches;     /* address of struct tm_patch[TM_MAX_PATCHES] */
-	uint64_t relays;      /* address of struct tm_relay_region[TM_MAX_RELAY_REGIONS] */
-	uint64_t threads;     /* helper's own: the thread records */
-	uint32_t patch_count; /* written by the debugger */
-	uint32_t relay_count; /* written by the debugger */
+	uint64_t magic;         /* TM_MAGIC, written last at injection */
+	uint32_t version;       /* TM_LAYOUT_VERSION */
+	uint32_t header_size;   /* sizeof(struct tm_header) */
+	uint64_t self;          /* its own address */
+	uint64_t image_start;   /* the helper: first byte … */
+	uint64_t image_end;     /* … and behind the last */
+	uint32_t state;         /* TM_STATE_*; written by control functions */
+	uint32_t pid;           /* process that was injected (a child of fork has its own) */
+	uint64_t generation;    /* address of struct tm_generation; written by control functions */
+	uint64_t modules;       /* address of struct tm_module_list; atomic */
+	uint64_t start_time;    /* CLOCK_REALTIME of `start`, nanoseconds */
+	uint64_t dropped;       /* records lost; atomic */
+	uint64_t memory;        /* bytes mapped apart from generations; atomic */
+	uint64_t patches;       /* address of struct tm_patch[TM_MAX_PATCHES] */
+	uint64_t relays;        /* address of struct tm_relay_region[TM_MAX_RELAY_REGIONS] */
+	uint64_t threads;       /* helper's own: the thread records */
+	uint32_t patch_count;   /* written by the debugger */
+	uint32_t relay_count;   /* written by the debugger */
 	uint32_t loader_events; /* counts TM_SHAPE_LOADER calls */
 	uint32_t reserved0;
 	uint8_t helper_build_id[24]; /* of the helper's file; written by the debugger */
@@ -329,24 +329,24 @@ struct tm_image {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t header_size;
-	uint64_t size;        /* bytes of the whole image */
-	uint32_t limit;       /* frames */
+	uint64_t size;  /* bytes of the whole image */
+	uint32_t limit; /* frames */
 	uint32_t pid;
-	uint64_t time;        /* CLOCK_REALTIME of the snapshot, nanoseconds */
-	uint64_t start_time;  /* likewise, of `start` */
-	uint64_t current;     /* bytes */
-	uint64_t peak;        /* bytes */
+	uint64_t time;       /* CLOCK_REALTIME of the snapshot, nanoseconds */
+	uint64_t start_time; /* likewise, of `start` */
+	uint64_t current;    /* bytes */
+	uint64_t peak;       /* bytes */
 	uint64_t dropped;
 	uint64_t untracked_frees;
 	uint64_t sample_period;
-	uint64_t rows;        /* offset of struct tm_row[row_count] */
+	uint64_t rows; /* offset of struct tm_row[row_count] */
 	uint64_t row_count;
-	uint64_t nodes;       /* offset of struct tm_image_node[node_count] */
+	uint64_t nodes; /* offset of struct tm_image_node[node_count] */
 	uint64_t node_count;
-	uint64_t modules;     /* offset of struct tm_module[module_count] */
+	uint64_t modules; /* offset of struct tm_module[module_count] */
 	uint64_t module_count;
-	uint64_t names;       /* offset of the modules' paths */
-	uint64_t names_size;  /* bytes */
+	uint64_t names;      /* offset of the modules' paths */
+	uint64_t names_size; /* bytes */
 };
 
 /* Blocks of one size, one domain and one traceback. */

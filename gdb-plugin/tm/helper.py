@@ -65,7 +65,7 @@ class Helper:
         return cls._images[key]
 
     def symbol(self, name: str) -> int:
-        """The address of one of the helper's functions, whose file must be the one that is loaded."""
+        """The address of one of the helper's functions, whose file must be the loaded one."""
         image = self.image()
         loaded = self.header["helper_build_id"]
         if loaded[: len(image["build_id"])] != image["build_id"]:

@@ -91,7 +91,7 @@ def _objects_are_consistent() -> bool:
 
 
 def arm(limit: int, start: Callable) -> str:
-    """Lets the next `run` be traced; start(limit, is_launch) does it.  Returns what to tell the user."""
+    """Lets the next `run` be traced; start(limit, is_launch) does it.  Returns what to say."""
     global _armed
     if gdb.current_progspace().filename is None:
         raise TmError("No program to run: use `file PROGRAM` first, or attach to a process.")

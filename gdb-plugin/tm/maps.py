@@ -99,5 +99,3 @@ def stack_top(mappings: List[Mapping], pointer: int) -> int:
         if mapping.start <= pointer < mapping.end:
             return mapping.end
     return 0
-
-

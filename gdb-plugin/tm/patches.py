@@ -265,7 +265,7 @@ def map_regions(helper: Helper, plan: Plan, patches: PatchList) -> None:
 
 
 def write_relays(helper: Helper, plan: Plan, patches: PatchList) -> List[int]:
-    """Writes relays and the list of patches; no jump yet.  Returns the indexes of all to activate."""
+    """Writes relays and the list of patches; no jump yet.  Returns the indexes to activate."""
     first = len(patches.patches)
     if first + len(plan.new) > _LAYOUT["MAX_PATCHES"]:
         raise TmError(f"More than {_LAYOUT['MAX_PATCHES']} functions would have to be redirected.")

@@ -204,7 +204,7 @@ static void agrees_with_a_model(void **state)
 	for (turn = 0; turn < 2000000; turn++) {
 		uint32_t i = (uint32_t)(next_random() % MODEL);
 		/* Dense runs, large strides and odd addresses, as allocators make them. */
-		uint64_t address = i < MODEL / 2	 ? 0x555555559000 + i * 32u
+		uint64_t address = i < MODEL / 2       ? 0x555555559000 + i * 32u
 				   : i < MODEL / 4 * 3 ? 0x7f1200000000 + i * 8208u
 						       : 0x7f4400000001 + i * 3u;
 		uint32_t size = (uint32_t)next_random() >> 8;

@@ -64,7 +64,8 @@ static void assert_traceback(const struct tm_generation *generation, uint32_t id
 		assert_true(node->parent < generation->node_count);
 		node = traceback_node(generation, node->parent);
 	}
-	assert_int_equal(node->address, TM_NODE_ROOT | (truncated ? TM_NODE_TRUNCATED : 0) | domain);
+	assert_int_equal(node->address,
+			 TM_NODE_ROOT | (truncated ? TM_NODE_TRUNCATED : 0) | domain);
 	assert_int_equal(node->parent, 0);
 }
 
@@ -116,8 +117,8 @@ static void no_frames_is_a_root(void **state)
 	struct thread thread = {0};
 
 	(void)state;
-	assert_traceback(generation, intern(generation, &thread, 1, false, NULL, 0), 1, false,
-			 NULL, 0);
+	assert_traceback(generation, intern(generation, &thread, 1, false, NULL, 0), 1, false, NULL,
+			 0);
 	free_generation(generation);
 }
 

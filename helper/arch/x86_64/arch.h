@@ -52,8 +52,8 @@ static inline void tm_entry_registers(const struct tm_entry *entry, struct tm_re
 static inline uint64_t tm_call_original(const struct tm_entry *entry, const struct tm_patch *patch)
 {
 	uint64_t (*original)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t) =
-		(uint64_t (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-			      uint64_t))patch->original;
+		(uint64_t(*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+			     uint64_t))patch->original;
 
 	return original(entry->argument[0], entry->argument[1], entry->argument[2],
 			entry->argument[3], entry->argument[4], entry->argument[5]);
