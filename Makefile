@@ -178,10 +178,10 @@ C_FILES := $(wildcard include/*.h helper/*.[ch] helper/arch/*/*.[ch] gdb-plugin/
 lint: deps-lint ## compile with warnings as errors under gcc and clang, check format and Python style
 	+@$(MAKE) --no-print-directory -s B=$B/lint-gcc CC=gcc WERROR=-Werror all
 	+@$(MAKE) --no-print-directory -s B=$B/lint-clang CC=clang WERROR=-Werror all
-	clang-format --dry-run -Werror $(C_FILES)
-	flake8 gdb-plugin tests examples
+	@clang-format --dry-run -Werror $(C_FILES)
+	@flake8 gdb-plugin tests examples
 	+@$(MAKE) --no-print-directory -s all
-	tests/run house
+	@tests/run house
 
 format: deps-lint ## apply .clang-format
 	clang-format -i $(C_FILES)

@@ -214,7 +214,7 @@ struct tm_module_list {
 	uint32_t count;
 	uint32_t names_size; /* bytes of names, behind the array */
 	uint64_t previous;   /* older list, or 0 */
-			     /* struct tm_module[count], then names */
+	/* struct tm_module[count], then names */
 };
 
 /* ---- patches ---------------------------------------------------------- */
