@@ -209,12 +209,14 @@ struct tm_module {
 	uint64_t cfi_end;   /* … and behind the last; 0 without */
 };
 
-/* A list of modules sorted by start, constant once it is published. */
+/*
+ * A list of modules sorted by start, constant once it is published.
+ * struct tm_module[count] follow it, then the names.
+ */
 struct tm_module_list {
 	uint32_t count;
 	uint32_t names_size; /* bytes of names, behind the array */
 	uint64_t previous;   /* older list, or 0 */
-	/* struct tm_module[count], then names */
 };
 
 /* ---- patches ---------------------------------------------------------- */
