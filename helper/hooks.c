@@ -151,10 +151,6 @@ static uint32_t take_traceback(struct tm_generation *generation, struct tm_threa
 		return 0;
 	frames = (uint64_t *)thread->frames;
 	tm_entry_registers(entry, &registers);
-	if (unlikely(registers.rsp < thread->stack.low || registers.rsp >= thread->stack.high)) {
-		thread->stack.low = (uint64_t)entry;
-		thread->stack.high = registers.rsp;
-	}
 	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
 			  &complete);
 	return traceback_intern(generation, thread->number + 1, patch_of(entry)->domain, !complete,

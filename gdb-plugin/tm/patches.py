@@ -217,7 +217,7 @@ class Plan:
                 return region["start"] + region["used"] - _SLOT
         if len(self.regions) >= _LAYOUT["MAX_RELAY_REGIONS"]:
             return None
-        size = 2 * maps.PAGE
+        size = 16 * maps.PAGE  # room for what is added later
         taken = [
             maps.Mapping(region["start"], region["start"] + region["size"], "r-xp", 0, 0, "")
             for region in self.regions
@@ -297,29 +297,30 @@ def activate(patches: PatchList, indexes: List[int]) -> None:
             raise TmError(f"{_text(patch['name'])} could not be redirected.")
 
 
-def restore(patches: PatchList, keep: range) -> int:
-    """Puts every function's own bytes back, but those of functions in `keep` (the canaries).
+def restore(patches: PatchList, keep: range = range(0), only: Optional[List[int]] = None) -> int:
+    """Puts functions' own bytes back; returns how many allocator functions were redirected.
 
-    Returns how many were redirected.
-
-    Bytes that are neither ours nor the function's own are somebody else's and
-    are left alone, with one line at the end.
+    keep: addresses of functions that stay redirected (the canaries).  only:
+    indexes of the patches to restore; by default all.  Bytes that are neither
+    ours nor the function's own are left alone: they are another module's by
+    now, or somebody else's, which is told in one line at the end.
     """
     count = 0
     foreign = []
-    for patch in patches.patches:
+    for index, patch in enumerate(patches.patches):
         if not patch["active"] or patch["function"] in keep:
+            continue
+        if only is not None and index not in only:
             continue
         length = patch["length"]
         try:
             now = inferior.read(patch["address"], length)
         except inferior.gdb.MemoryError:
-            patch["active"] = 0  # its module has been unloaded
-            continue
+            now = b""  # its module has been unloaded
         if now == patch["written"][:length]:
             inferior.write(patch["address"], patch["saved"][:length])
-            count += 1
-        elif now != patch["saved"][:length]:
+            count += patch["shape"] != _LAYOUT["SHAPE_LOADER"]
+        elif now != patch["saved"][:length] and _is_still_there(patch):
             foreign.append(_text(patch["name"]))
             continue
         patch["active"] = 0
@@ -330,6 +331,15 @@ def restore(patches: PatchList, keep: range) -> int:
             "they are left as they are."
         )
     return count
+
+
+def _is_still_there(patch: dict) -> bool:
+    """Whether the function that was redirected is at its address, not another module."""
+    for file in maps.mapped_files(inferior.memory_map()):
+        if file.start <= patch["function"] < file.end:
+            found = find_functions(file, (_text(patch["name"]),))
+            return any(address == patch["function"] for _, address, _ in found)
+    return False
 
 
 # ---- threads that stand inside -----------------------------------------------

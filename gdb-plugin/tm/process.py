@@ -11,7 +11,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import _tm
 
-from . import frames, helper, inferior, launch, maps, model, patches
+from . import domains, frames, helper, inferior, inject, launch, maps, model, patches
 from .errors import TmError
 
 MAX_FRAMES = _tm.layout["MAX_FRAMES"]
@@ -123,18 +123,18 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
         )
     mappings = inferior.memory_map()
     files = list(maps.mapped_files(mappings))
-    functions = patches.allocator_functions(files)
+    functions = domains.all_functions(files)
     if not any(function.shape.shape != "SHAPE_LOADER" for function in functions):
         raise TmError("No allocator function was found in the program or its libraries.")
     caller = inferior.choose_caller()
     with inferior.quiet_session():
         inferior.restart_system_calls()
         caller.switch()
-        plan = _plan(functions, mappings, found)
-        started = _Start(found, files, functions)
+        plan = inject.plan_all(functions, mappings, found)
+        started = inject.Injection(found, files, functions)
         with contextlib.ExitStack() as undo:
             undo.callback(started.roll_back)
-            started.run(limit)
+            started.start(limit)
             undo.pop_all()
         if not is_launch:
             frames.add_helper_symbols(started.helper.header["image_start"])
@@ -150,94 +150,30 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
     )
 
 
-def _plan(functions, mappings, found: Optional[helper.Helper]) -> patches.Plan:
-    plan = patches.Plan(mappings, patches.PatchList(found) if found else None)
-    for function in functions:
-        plan.add(function)
-    plan.check_breakpoints()
-    if plan.refused and not plan.new and not plan.again:
-        raise TmError(f"No allocator function can be redirected ({plan.refused[0]}).")
-    return plan
-
-
-class _Start:
-    """The steps that change the process, and how each is undone."""
-
-    def __init__(self, found: Optional[helper.Helper], files: List[maps.MappedFile],
-                 functions: List[patches.Function]):
-        self.helper = found
-        self.files = files
-        self.functions = functions
-        self.patches: Optional[patches.PatchList] = None
-        self.moved: List[patches.MovedThread] = []
-
-    def run(self, limit: int) -> None:
-        """From a process without helper, or with an idle one, to a traced one."""
-        fresh = self.helper is None
-        if fresh:
-            self.helper = helper.load()
-        # The helper's own mapping changed the map: the final plan is made on the new one.
-        mappings = inferior.memory_map()
-        functions = self.functions + (_canaries(self.helper) if fresh else [])
-        plan = _plan(functions, mappings, self.helper)
-        self.patches = patches.PatchList(self.helper)
-        patches.map_regions(self.helper, plan, self.patches)
-        indexes = patches.write_relays(self.helper, plan, self.patches)
-        if fresh:
-            own = range(len(self.patches.patches) - 2, len(self.patches.patches))
-            patches.activate(self.patches, list(own))
-            indexes = [index for index in indexes if index not in own]
-        self._register_unwind_tables()
-        step = self.helper.call("tm_control_canary", what="run the canary")
-        if step:
-            raise TmError(
-                f"A redirected call was not recorded as it should be (step {step} of the canary): "
-                "the program is left as it was."
-            )
-        self.moved = patches.move_threads(self.patches, indexes, mappings)
-        patches.activate(self.patches, indexes)
-        self.helper.call("tm_control_start", limit, what="start tracing")
-        self.helper.header = self.helper.read_header()
-        if not self.helper.is_tracing:
-            raise TmError("The helper did not start tracing.")
-
-    def _register_unwind_tables(self) -> None:
-        """Lets exceptions pass through the helper's frames, once libgcc is there."""
-        registry = patches.unwind_registry(self.files)
-        room = self.helper.symbol("tm_frame_object")
-        # libgcc keeps its struct object there; its first word is then not 0.
-        if registry is None or any(inferior.read(room, 8)):
-            return
-        begin = self.helper.header["image_start"] + self.helper.image()["eh_frame"][0]
-        inferior.call(registry, begin, room)
-
-    def roll_back(self) -> None:
-        """The process as it was: no jump, every program counter in its place."""
-        if self.helper is None or self.patches is None:
-            return
-        own = self.helper.header
-        try:
-            patches.restore(self.patches, keep=range(own["image_start"], own["image_end"]))
-        finally:
-            patches.undo_moves(self.moved)
-            self.helper.write_field("state", _tm.layout["STATE_IDLE"])
-
-
-def _canaries(loaded: helper.Helper) -> List[patches.Function]:
-    header = loaded.header
-    module = maps.MappedFile("", header["image_start"], header["image_end"])
-    return [
-        patches.Function(name, loaded.symbol(name), 0, module, patches.FUNCTIONS[like], 0)
-        for name, like in (("tm_canary_alloc", "malloc"), ("tm_canary_free", "free"))
-    ]
-
-
 def arm(limit: int) -> str:
     """No process yet: the next `run` is traced from before the first constructor."""
     if not 1 <= limit <= MAX_FRAMES:
         raise TmError(f"NFRAME must be from 1 to {MAX_FRAMES}, not {limit}.")
     helper.Helper.image()
     return launch.arm(limit, start)
+
+
+def redirect_more(functions: List[patches.Function]) -> None:
+    """While tracing: redirects further functions, of a new domain or a new module."""
+    inferior.require_stopped()
+    found = _tracing_helper()
+    mappings = inferior.memory_map()
+    caller = inferior.choose_caller()
+    with inferior.quiet_session():
+        caller.switch()
+        plan = inject.plan_all(functions, mappings, found)
+        if plan.refused:
+            raise TmError(f"Not redirected: {plan.refused[0]}.")
+        added = inject.Injection(found, list(maps.mapped_files(mappings)), functions)
+        with contextlib.ExitStack() as undo:
+            undo.callback(added.undo_added)
+            added.add()
+            undo.pop_all()
 
 
 # ---- stop, clear, peak -------------------------------------------------------
@@ -253,10 +189,8 @@ def stop() -> StopReport:
     with inferior.quiet_session():
         inferior.restart_system_calls()
         caller.switch()
-        listed = patches.PatchList(found)
-        count = len(listed.redirected())
-        start_, end = found.header["image_start"], found.header["image_end"]
-        patches.restore(listed, keep=range(start_, end))
+        own = range(found.header["image_start"], found.header["image_end"])
+        count = patches.restore(patches.PatchList(found), keep=own)
         found.call("tm_control_stop", what="stop tracing")
     return StopReport(count)
 
