@@ -111,10 +111,10 @@ def find(mappings: Optional[List[maps.Mapping]] = None) -> Optional[Helper]:
 
 
 class _SystemCall:
-    """Makes system calls in the process, through a stub: libc's functions would set errno.
+    """Makes system calls in the process: libc's functions would set errno.
 
-    The stub stands shortly behind the program's entry point, where no thread
-    comes again, and its bytes are put back at once.
+    Where a stub is needed, it stands shortly behind the program's entry point,
+    where no thread comes again, and its bytes are put back at once.
     """
 
     # System V function arguments to system call arguments (syscall(2)); syscall; ret.
@@ -125,6 +125,9 @@ class _SystemCall:
 
     def __call__(self, number: int, *arguments: int) -> int:
         padded = list(arguments) + [0] * (6 - len(arguments))
+        result = inferior.system_call(number, *padded)
+        if result is not None:
+            return result
         saved = inferior.read(self.address, len(self._STUB))
         inferior.write(self.address, self._STUB)
         try:

@@ -8,11 +8,12 @@ import contextlib
 import os
 import re
 import tempfile
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+import _tm
 import gdb
 
-from . import cores, maps
+from . import calls, cores, maps
 from .errors import TmError
 
 SIGTRAP_BIT = 1 << (5 - 1)
@@ -202,31 +203,59 @@ def _task_status(pid: int, tid: int) -> Dict[str, str]:
 def choose_caller() -> gdb.InferiorThread:
     """The thread that is made to call functions; the selected one where it can.
 
-    A call returns through SIGSEGV (gdb's dummy frame is on a stack that is not
-    executable), so neither SIGSEGV nor SIGTRAP may be blocked or ignored: the
-    kernel would reset the program's handler.  A thread under seccomp may not
-    map memory.
+    A thread under seccomp may not map memory.  A call that gdb makes itself
+    returns through SIGSEGV (its dummy frame is on a stack that is not
+    executable), so there neither SIGSEGV nor SIGTRAP may be blocked or
+    ignored: the kernel would reset the program's handler.
     """
     inferior = gdb.selected_inferior()
     threads = [thread for thread in inferior.threads() if thread.is_valid()]
     current = gdb.selected_thread()
     threads.sort(key=lambda thread: thread.num != current.num)
-    reason = "it has none"
+    reasons, second_best = [], None
     for thread in threads:
-        status = _task_status(inferior.pid, thread.ptid[1] or inferior.pid)
-        hidden = int(status.get("SigBlk", "0"), 16) | int(status.get("SigIgn", "0"), 16)
-        if status.get("Seccomp", "0").strip() == "1":
-            reason = "strict seccomp forbids it to map memory"
-        elif hidden & SIGSEGV_BIT:
-            reason = "SIGSEGV is blocked or ignored"
-        elif hidden & SIGTRAP_BIT:
-            reason = "SIGTRAP is blocked or ignored"
-        else:
+        tid = thread.ptid[1] or inferior.pid
+        status = _task_status(inferior.pid, tid)
+        reason = _why_not(tid, status)
+        if reason is not None:
+            reasons.append(reason)
+        elif _is_on_its_own(status):
             return thread
+        else:
+            second_best = second_best or thread
+    if second_best is not None:
+        return second_best
     raise TmError(
-        f"No thread of the program can be made to call a function ({reason}): "
-        "let it run on a little and try again."
+        f"No thread of the program can be made to call a function "
+        f"({reasons[0] if reasons else 'it has none'}): let it run on a little and try again."
     )
+
+
+def _why_not(tid: int, status: Dict[str, str]) -> Optional[str]:
+    """Why a thread cannot be made to call functions; None when it can."""
+    if status.get("Seccomp", "0").strip() == "1":
+        return "strict seccomp forbids it to map memory"
+    if _is_native() and calls.is_in_system_call(tid):
+        return "it is in the middle of a system call"
+    if _is_on_its_own(status):
+        return None
+    hidden = int(status.get("SigBlk", "0"), 16) | int(status.get("SigIgn", "0"), 16)
+    if hidden & SIGSEGV_BIT:
+        return "SIGSEGV is blocked or ignored"
+    if hidden & SIGTRAP_BIT:
+        return "SIGTRAP is blocked or ignored"
+    return None
+
+
+def _is_native() -> bool:
+    """True when this gdb traces the process itself, with ptrace(2)."""
+    connection = getattr(gdb.selected_inferior(), "connection", None)
+    return connection is not None and connection.type == "native"
+
+
+def _is_on_its_own(status: Dict[str, str]) -> bool:
+    """True when a thread can make calls that outlive this gdb; a filter may forbid them."""
+    return _is_native() and status.get("Seccomp", "0").strip() == "0"
 
 
 def thread_states() -> List[ThreadState]:
@@ -322,9 +351,85 @@ def call(address: int, *arguments: int) -> int:
 
     Returns its result as a signed 64-bit number.
     """
+    caller = _caller()
+    if caller is not None:
+        return _signed(caller.call(address, *arguments))
     types = ", ".join("unsigned long" for _ in arguments) or "void"
     values = ", ".join(f"{argument & (1 << 64) - 1:#x}UL" for argument in arguments)
     return int(gdb.parse_and_eval(f"((long (*)({types})) {address:#x})({values})"))
+
+
+def system_call(number: int, *arguments: int) -> Optional[int]:
+    """Makes a system call in the process; inside quiet_session.
+
+    None where that takes code of the process.
+    """
+    caller = _caller()
+    return None if caller is None else _signed(caller.system_call(number, *arguments))
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _caller() -> Optional[calls.Caller]:
+    """The selected thread as one whose calls outlive this gdb, where that can be."""
+    pid = gdb.selected_inferior().pid
+    tid = gdb.selected_thread().ptid[1] or pid
+    if not _is_native():
+        return None
+    status = _task_status(pid, tid)
+    if not _is_on_its_own(status):
+        return None
+    area = _spare_code()
+    if area is None:
+        return None
+    used = int(status.get("SigBlk", "0"), 16) | int(status.get("SigCgt", "0"), 16)
+    return calls.Caller(pid, tid, *area, ~used, write)
+
+
+def _spare_code() -> Optional[Tuple[int, bytes]]:
+    """Room for calls.SIZE bytes of code that nothing uses, and the bytes that are there.
+
+    It is what lies behind the code in its last page.
+    """
+    standing = [state.pc for state in thread_states()]
+    for mapping in memory_map():
+        if "x" not in mapping.permissions or not mapping.inode:
+            continue
+        for offset in _ends_of_code(object_file(mapping.path)):
+            start = (mapping.start + offset - mapping.offset + 15) & ~15
+            if not mapping.start <= start <= mapping.end - calls.SIZE:
+                continue
+            with open(object_file(mapping.path), "rb") as file:
+                file.seek(start - mapping.start + mapping.offset)
+                spare = file.read(calls.SIZE).ljust(calls.SIZE, b"\0")
+            now = read(start, calls.SIZE)
+            # A debugger that was killed may have left its code there, even a thread in it.
+            if now != spare and not calls.is_code(now):
+                continue
+            if not any(start <= pc < start + calls.SIZE for pc in standing):
+                return start, spare
+    return None
+
+
+_ends: Dict[str, List[int]] = {}
+
+
+def _ends_of_code(path: str) -> List[int]:
+    """Where in an object's file its executable segments end."""
+    try:
+        stat = os.stat(path)
+        key = f"{path} {stat.st_ino} {stat.st_mtime_ns}"
+        if key not in _ends:
+            _ends[key] = [
+                offset + filesz
+                for kind, _, offset, filesz, memsz, flags in _tm.elf_segments(path)["segments"]
+                if kind == 1 and flags & 1 and filesz == memsz
+            ]
+        return _ends[key]
+    except (OSError, _tm.Error):
+        return []
 
 
 _ERRNO = {1: "operation not permitted", 12: "out of memory", 17: "address in use"}
