@@ -154,7 +154,7 @@ static uint32_t take_traceback(struct tm_generation *generation, struct tm_threa
 	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
 			  &complete);
 	return traceback_intern(generation, thread->number + 1, patch_of(entry)->domain, !complete,
-				frames, (uint32_t)count, &thread->memo,
+				frames, (uint32_t)count, thread->unwinder.same, &thread->memo,
 				(uint64_t *)thread->memo_addresses, (uint32_t *)thread->memo_ids);
 }
 

@@ -183,19 +183,24 @@ static uint32_t intern_node(struct tm_generation *generation, uint32_t owner, ui
 }
 
 uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint32_t domain,
-			  bool truncated, const uint64_t *frames, uint32_t count,
+			  bool truncated, const uint64_t *frames, uint32_t count, uint32_t same,
 			  struct tm_memo *memo, uint64_t *addresses, uint32_t *ids)
 {
 	uint64_t root_address = TM_NODE_ROOT | (truncated ? TM_NODE_TRUNCATED : 0) | domain;
-	uint32_t root = intern_node(generation, owner, 0, root_address);
-	uint32_t known = 0, id = root, i;
+	uint32_t root, known = 0, id, i = 0;
 
-	if (memo->generation == generation->id && memo->root == root)
+	if (memo->generation == generation->id && memo->root_address == root_address) {
 		known = memo->count < count ? memo->count : count;
+		root = memo->root;
+	} else {
+		root = intern_node(generation, owner, 0, root_address);
+	}
 	/* While this runs the memo is not to be trusted by a thread that shares it. */
 	memo->count = 0;
-	for (i = 0; i < known && addresses[i] == frames[count - 1 - i]; i++)
-		id = ids[i];
+	i = same < known ? same : known;
+	while (i < known && addresses[i] == frames[count - 1 - i])
+		i++;
+	id = i ? ids[i - 1] : root;
 	for (; i < count && id; i++) {
 		addresses[i] = frames[count - 1 - i];
 		id = intern_node(generation, owner, id, addresses[i]);
@@ -204,6 +209,7 @@ uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint
 	if (!id)
 		return 0;
 	memo->generation = generation->id;
+	memo->root_address = root_address;
 	memo->root = root;
 	memo->count = count;
 	return id;
