@@ -28,6 +28,9 @@ __attribute__((section(".bss.wiped"), aligned(4096))) struct tm_wiped tm_wiped_m
 /* Room for libgcc's struct object, in which it keeps that our .eh_frame is registered. */
 uint64_t tm_frame_object[16] TM_HIDDEN;
 
+/* The function that undoes that, of the same libgcc; 0: not registered.  Written by the debugger. */
+uint64_t tm_frame_deregister TM_HIDDEN;
+
 static struct tm_patch patches[TM_MAX_PATCHES];
 static struct tm_relay_region relays[TM_MAX_RELAY_REGIONS];
 
@@ -54,21 +57,21 @@ long tm_control_init(void)
 static void generation_destroy(struct tm_generation *generation)
 {
 	if (generation->locks)
-		sys_munmap(generation->locks, sizeof(struct tm_locks));
+		arena_unmap_alone((void *)generation->locks, sizeof(struct tm_locks));
 	arena_unmap_all(generation);
-	sys_munmap((uint64_t)generation, TM_PAGE);
-	__atomic_fetch_sub(&tm_header.memory, TM_PAGE, __ATOMIC_RELAXED);
+	arena_unmap_alone(generation, TM_PAGE);
 }
 
 static struct tm_generation *generation_new(uint32_t limit, uint32_t id)
 {
-	struct tm_generation *generation = arena_map_forever(TM_PAGE);
+	struct tm_generation *generation = arena_map_alone(TM_PAGE);
 
 	if (!generation)
 		return NULL;
 	generation->limit = limit;
 	generation->id = id;
-	generation->locks = (uint64_t)arena_map_wiped(sizeof(struct tm_locks));
+	generation->locks = (uint64_t)arena_map_alone(sizeof(struct tm_locks));
+	arena_wipe_on_fork((void *)generation->locks, sizeof(struct tm_locks));
 	generation->counters =
 		(uint64_t)arena_map(generation, TM_MAX_THREADS * sizeof(struct tm_counter));
 	if (!generation->locks || !generation->counters || table_init(generation) ||
@@ -144,6 +147,29 @@ long tm_control_clear(void)
 
 	tm_header.dropped = 0;
 	return generation_replace(old->limit);
+}
+
+/*
+ * Of the helper's memory only its image and the relays are left; the debugger,
+ * which has seen that no thread stands in either, takes those.
+ */
+long tm_control_unmap(void)
+{
+	struct tm_generation *generation = (struct tm_generation *)tm_header.generation;
+
+	if (tm_header.state != TM_STATE_IDLE)
+		return -TM_EINVAL;
+	store_release(&tm_header.magic, 0); /* nobody finds it any more */
+	tm_header.generation = 0;
+	while (generation) {
+		struct tm_generation *older = (struct tm_generation *)generation->retired;
+
+		generation_destroy(generation);
+		generation = older;
+	}
+	tm_modules_unmap();
+	arena_unmap_forever();
+	return 0;
 }
 
 long tm_control_reset_peak(void)

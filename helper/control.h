@@ -24,6 +24,12 @@ long tm_control_clear(void) TM_HIDDEN;
 long tm_control_reset_peak(void) TM_HIDDEN;
 
 /*
+ * Gives back all memory but the image and the relays.  No thread may stand in
+ * the helper or come back to it; nothing of it may be called afterwards.
+ */
+long tm_control_unmap(void) TM_HIDDEN;
+
+/*
  * Runs the redirected canary functions: 0 when the block was recorded with its
  * size and with this function as its only caller, and was forgotten when it
  * was freed; else the number of the step that failed.

@@ -85,6 +85,19 @@ static void publish(struct tm_module_list *list, uint64_t mapped)
 	tm_unwind_forget_rules();
 }
 
+void tm_modules_unmap(void)
+{
+	struct tm_module_list *list = (struct tm_module_list *)tm_header.modules;
+
+	tm_header.modules = 0;
+	while (list) {
+		struct tm_module_list *previous = (struct tm_module_list *)list->previous;
+
+		sys_munmap((uint64_t)list, round_to_pages(list_size(list)));
+		list = previous;
+	}
+}
+
 /* Room for mappings that come between measuring and reading. */
 #define SPARE_LINES 32u
 #define SPARE_NAMES 2048u

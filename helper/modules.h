@@ -1,7 +1,7 @@
 /*
  * Which object is mapped where: found in /proc/self/maps by raw system calls.
  *
- * Lists are constant once published in the header, and are never freed.
+ * Lists are constant once published in the header, and stay until the helper goes.
  * Nothing here waits: a refresh that another thread is busy with is skipped.
  */
 #ifndef TM_MODULES_H
@@ -14,6 +14,9 @@
  * -EAGAIN when another thread is at it, or why the map cannot be read.
  */
 long tm_modules_refresh(void) TM_HIDDEN;
+
+/* Gives all lists back; no thread may be in the helper, or come back to it. */
+void tm_modules_unmap(void) TM_HIDDEN;
 
 /* The module or executable range that pc lies in, or NULL. */
 const struct tm_module *tm_modules_find(uint64_t pc) TM_HIDDEN;
