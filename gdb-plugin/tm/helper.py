@@ -21,7 +21,7 @@ _PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
 _MAP_PRIVATE_ANONYMOUS = 0x22
 
 # The kernel's numbers of system calls, x86-64 (asm/unistd_64.h).
-_SYS_MMAP, _SYS_MPROTECT, _SYS_MUNMAP = 9, 10, 11
+_SYS_MMAP, _SYS_MPROTECT, SYS_MUNMAP = 9, 10, 11
 
 
 def image_path() -> str:
@@ -110,7 +110,7 @@ def find(mappings: Optional[List[maps.Mapping]] = None) -> Optional[Helper]:
 # ---- copying it in -----------------------------------------------------------
 
 
-class _SystemCall:
+class SystemCall:
     """Makes system calls in the process: libc's functions would set errno.
 
     Where a stub is needed, it stands shortly behind the program's entry point,
@@ -170,7 +170,7 @@ def find_functions(file: maps.MappedFile, names) -> List[tuple]:
 def load() -> Helper:
     """Copies the helper in and makes its header valid.  Inside quiet_session."""
     image = Helper.image()
-    system_call = _SystemCall()
+    system_call = SystemCall()
     size = (image["size"] + maps.PAGE - 1) & ~(maps.PAGE - 1)
     base = inferior.check(
         system_call(
@@ -179,13 +179,13 @@ def load() -> Helper:
         "map memory for the helper",
     )
     with contextlib.ExitStack() as undo:
-        undo.callback(system_call, _SYS_MUNMAP, base, size)
+        undo.callback(system_call, SYS_MUNMAP, base, size)
         loaded = _fill(image, base, size, system_call)
         undo.pop_all()
     return loaded
 
 
-def _fill(image: dict, base: int, size: int, system_call: _SystemCall) -> Helper:
+def _fill(image: dict, base: int, size: int, system_call: SystemCall) -> Helper:
     writable = None
     for offset, data, _, flags in image["segments"]:
         if flags & 2:

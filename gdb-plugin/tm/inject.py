@@ -9,7 +9,7 @@ from typing import List, Optional
 
 import _tm
 
-from . import helper, inferior, maps, patches
+from . import exceptions, helper, inferior, maps, patches
 from .errors import TmError
 
 
@@ -49,7 +49,7 @@ class Injection:
             own = self.indexes_of_canaries()
             patches.activate(self.patches, own)
             self.indexes = [index for index in self.indexes if index not in own]
-        self._register_unwind_tables()
+        exceptions.register(self.helper, self.files)
         step = self.helper.call("tm_control_canary", what="run the canary")
         if step:
             raise TmError(
@@ -86,16 +86,6 @@ class Injection:
         """Which of the patches redirect the helper's own functions."""
         own = self.own_code()
         return [i for i in self.indexes if self.patches.patches[i]["function"] in own]
-
-    def _register_unwind_tables(self) -> None:
-        """Lets exceptions pass through the helper's frames, once libgcc is there."""
-        registry = patches.unwind_registry(self.files)
-        room = self.helper.symbol("tm_frame_object")
-        # libgcc keeps its struct object there; its first word is then not 0.
-        if registry is None or any(inferior.read(room, 8)):
-            return
-        begin = self.helper.header["image_start"] + self.helper.image()["eh_frame"][0]
-        inferior.call(registry, begin, room)
 
     def roll_back(self) -> None:
         """The process as it was: no jump, every program counter in its place."""

@@ -50,7 +50,7 @@ has_process = inferior.has_process
 _found: Dict[int, int] = {}  # pid -> address of the header seen last
 
 
-def _helper() -> Optional[helper.Helper]:
+def find_helper() -> Optional[helper.Helper]:
     """The helper of the selected process or core, if there is one."""
     pid = inferior.selected().pid
     known = _found.get(pid)
@@ -69,7 +69,7 @@ def _helper() -> Optional[helper.Helper]:
 
 
 def _tracing_helper() -> helper.Helper:
-    found = _helper()
+    found = find_helper()
     if found is None or not found.is_tracing:
         raise TmError(f"{why_not_traced()}.")
     return found
@@ -79,7 +79,7 @@ def why_not_traced() -> str:
     """What to say when there are no traces to read, without the full stop."""
     if not inferior.is_core():
         return "The process is not being traced: use \"tm start\" first"
-    if _helper() is not None:
+    if find_helper() is not None:
         return "This core has no trace table: tracing had been stopped when it was written"
     return ("This core has no trace table: the process was not being traced, or the core was "
             "written without its anonymous memory")
@@ -94,7 +94,7 @@ def is_tracing() -> bool:
     """True when the selected process is traced, by whomever, or left a core with traces."""
     if inferior.gdb.selected_inferior().pid == 0:
         return False
-    found = _helper()
+    found = find_helper()
     return found is not None and found.is_tracing
 
 
@@ -114,7 +114,7 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
         inferior.require_stopped()
     inferior.require_architecture()
     helper.Helper.image()
-    found = _helper()
+    found = find_helper()
     if found is not None and found.is_tracing:
         generation = _read_generation(found)
         raise TmError(
@@ -244,7 +244,7 @@ def status() -> dict:
     if inferior.gdb.selected_inferior().pid == 0:
         return result
     result["pid"] = inferior.gdb.selected_inferior().pid
-    found = _helper()
+    found = find_helper()
     if found is None:
         return result
     with inferior.fast_reader() as read:

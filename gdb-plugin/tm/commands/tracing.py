@@ -8,7 +8,7 @@ import datetime
 import time
 from typing import Any, Dict, List
 
-from tm import inferior, process, settings
+from tm import inferior, process, settings, unload
 from tm.commands import framework
 from tm.commands.framework import TmCommand, check_stopped, command
 from tm.commands.output import plural, warn, wrapped, write, write_json
@@ -67,6 +67,24 @@ class Stop(TmCommand):
             write("The next \"run\" is not traced.")
             return
         write("Tracing stopped: %s restored." % plural(report.functions, "function"))
+
+
+@command
+class Unload(TmCommand):
+    declaration = Declaration(
+        name="unload",
+        summary="After \"tm stop\", take the helper out of the process again.",
+        details="Refused while a thread stands in the helper or will come back to it.  The next\n"
+                "\"tm start\" loads it anew.")
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        if inferior.is_core():
+            raise TmError("This is a core file: \"tm unload\" needs a live process.")
+        if not framework.has_target():
+            raise TmError("There is no process for \"tm unload\".")
+        check_stopped()
+        write("Helper unloaded: %s given back."
+              % _format_size(unload.unload(), False))
 
 
 @command
