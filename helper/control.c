@@ -10,6 +10,7 @@
 #include "modules.h"
 #include "table.h"
 #include "thread.h"
+#include "track.h"
 
 /* Provided by the linker script. */
 extern char tm_image_start[] TM_HIDDEN;
@@ -126,11 +127,11 @@ long tm_control_start(uint32_t limit)
 	error = generation_replace(limit);
 	if (error)
 		return error;
-	tm_modules_refresh();
 	sys_clock_gettime(TM_CLOCK_REALTIME, &now);
 	tm_header.start_time = (uint64_t)now.seconds * 1000000000u + (uint64_t)now.nanoseconds;
 	tm_header.dropped = 0;
 	store_release(&tm_header.state, TM_STATE_TRACING);
+	tm_modules_refresh(); /* while tracing: it fills in the variables of tm.h, too */
 	return 0;
 }
 
@@ -138,6 +139,7 @@ long tm_control_start(uint32_t limit)
 long tm_control_stop(void)
 {
 	store_release(&tm_header.state, TM_STATE_IDLE);
+	tm_track_stop();
 	return generation_replace(1);
 }
 
@@ -208,7 +210,7 @@ static long run_canary(const struct tm_generation *generation)
 	const struct tm_node *node;
 	void *address = tm_canary_alloc(24);
 
-	if (!table_find(generation, (uint64_t)address, &block))
+	if (!table_find(generation, (uint64_t)address, 0, &block))
 		return 2;
 	if (block.size != 24)
 		return 3;
@@ -217,7 +219,7 @@ static long run_canary(const struct tm_generation *generation)
 	    (node->address & TM_NODE_ADDRESS_MASK) >= (uint64_t)tm_image_end)
 		return 4;
 	tm_canary_free(address);
-	return table_find(generation, (uint64_t)address, &block) ? 5 : 0;
+	return table_find(generation, (uint64_t)address, 0, &block) ? 5 : 0;
 }
 
 /*

@@ -1,6 +1,7 @@
 /*
  * What happens when a redirected function is called: one hook for each shape
- * of function, entered from the stubs of entry.S.
+ * of function, entered from the stubs of entry.S; and those of tm_track and
+ * tm_untrack, which the program calls itself.
  *
  * Each looks at the guard, calls the original function, and keeps the table.
  * Only the outermost allocator call of a thread in a domain is recorded, with
@@ -23,6 +24,8 @@ uint64_t tm_hook_map(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_unmap(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_remap(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_loader(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_track(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_untrack(const struct tm_entry *entry) TM_HIDDEN;
 
 static const struct tm_patch *patch_of(const struct tm_entry *entry)
 {
@@ -70,9 +73,14 @@ static bool is_abandoned(const struct tm_thread *thread, const struct tm_entry *
 	       (uint64_t)entry < thread->stack.high;
 }
 
+static inline uint32_t domain_of(const struct tm_entry *entry)
+{
+	return patch_of(entry)->domain;
+}
+
 static inline uint64_t domain_bit(const struct tm_entry *entry)
 {
-	return UINT64_C(1) << (patch_of(entry)->domain & 63);
+	return UINT64_C(1) << (domain_of(entry) & 63);
 }
 
 static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
@@ -140,7 +148,7 @@ static inline struct tm_generation *current_generation(void)
 
 /* The caller's traceback, interned.  0 when it cannot be kept. */
 static uint32_t take_traceback(struct tm_generation *generation, struct tm_thread *thread,
-			       const struct tm_entry *entry)
+			       const struct tm_entry *entry, uint32_t domain)
 {
 	struct tm_registers registers;
 	uint64_t *frames;
@@ -153,12 +161,12 @@ static uint32_t take_traceback(struct tm_generation *generation, struct tm_threa
 	tm_entry_registers(entry, &registers);
 	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
 			  &complete);
-	return traceback_intern(generation, thread->number + 1, patch_of(entry)->domain, !complete,
-				frames, (uint32_t)count, thread->unwinder.same, &thread->memo,
+	return traceback_intern(generation, thread->number + 1, domain, !complete, frames,
+				(uint32_t)count, thread->unwinder.same, &thread->memo,
 				(uint64_t *)thread->memo_addresses, (uint32_t *)thread->memo_ids);
 }
 
-static void put(struct tm_generation *generation, struct tm_thread *thread,
+static bool put(struct tm_generation *generation, struct tm_thread *thread,
 		const struct tm_block *block)
 {
 	uint64_t replaced;
@@ -166,29 +174,31 @@ static void put(struct tm_generation *generation, struct tm_thread *thread,
 	if (unlikely(table_put(generation, thread->number + 1, block, &replaced) ==
 		     TABLE_DROPPED)) {
 		count_dropped();
-		return;
+		return false;
 	}
 	counter_add(generation, thread->number, (int64_t)(block->size - replaced));
+	return true;
 }
 
-static void record(struct tm_thread *thread, const struct tm_entry *entry, uint64_t address,
-		   uint64_t size)
+/* False when the record is lost. */
+static inline bool record(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
+			  uint64_t address, uint64_t size)
 {
 	struct tm_generation *generation = current_generation();
-	struct tm_block block = {.address = address, .size = size};
+	struct tm_block block = {.address = address, .size = size, .domain = domain};
 
-	block.traceback = take_traceback(generation, thread, entry);
+	block.traceback = take_traceback(generation, thread, entry, domain);
 	if (unlikely(!block.traceback)) {
 		count_dropped();
-		return;
+		return false;
 	}
-	put(generation, thread, &block);
+	return put(generation, thread, &block);
 }
 
-static bool forget(struct tm_generation *generation, struct tm_thread *thread, uint64_t address,
-		   struct tm_block *ret)
+static bool forget(struct tm_generation *generation, struct tm_thread *thread, uint32_t domain,
+		   uint64_t address, struct tm_block *ret)
 {
-	enum table_result result = table_take(generation, thread->number + 1, address, ret);
+	enum table_result result = table_take(generation, thread->number + 1, address, domain, ret);
 
 	if (likely(result == TABLE_FOUND))
 		counter_add(generation, thread->number, -(int64_t)ret->size);
@@ -219,7 +229,7 @@ uint64_t tm_hook_alloc(const struct tm_entry *entry)
 		return tm_call_original(entry, patch_of(entry));
 	result = guarded_call(thread, entry);
 	if (likely(result != 0))
-		record(thread, entry, result, requested_size(entry));
+		record(thread, entry, domain_of(entry), result, requested_size(entry));
 	guard_leave(thread, entry);
 	return result;
 }
@@ -235,7 +245,7 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
 	if (!thread)
 		return tm_call_original(entry, patch_of(entry));
 	if (likely(address != 0))
-		forget(current_generation(), thread, address, &block);
+		forget(current_generation(), thread, domain_of(entry), address, &block);
 	result = guarded_call(thread, entry);
 	guard_leave(thread, entry);
 	return result;
@@ -259,10 +269,10 @@ static inline uint64_t hook_realloc(const struct tm_entry *entry, uint64_t failu
 		return tm_call_original(entry, patch_of(entry));
 	generation = current_generation();
 	size = requested_size(entry);
-	had = address && forget(generation, thread, address, &old);
+	had = address && forget(generation, thread, domain_of(entry), address, &old);
 	result = guarded_call(thread, entry);
 	if (likely(result != failure))
-		record(thread, entry, result, size);
+		record(thread, entry, domain_of(entry), result, size);
 	else if (had && size != 0)
 		put(generation, thread, &old);
 	guard_leave(thread, entry);
@@ -287,7 +297,7 @@ uint64_t tm_hook_store(const struct tm_entry *entry)
 	if (likely((int)result == 0)) {
 		address = *(const uint64_t *)place;
 		if (address)
-			record(thread, entry, address, requested_size(entry));
+			record(thread, entry, domain_of(entry), address, requested_size(entry));
 	}
 	guard_leave(thread, entry);
 	return result;
@@ -307,7 +317,7 @@ uint64_t tm_hook_resize(const struct tm_entry *entry)
 	size = requested_size(entry);
 	result = guarded_call(thread, entry);
 	generation = current_generation();
-	if (result >= size && forget(generation, thread, address, &old)) {
+	if (result >= size && forget(generation, thread, domain_of(entry), address, &old)) {
 		old.size = size;
 		put(generation, thread, &old);
 	}
@@ -331,7 +341,7 @@ uint64_t tm_hook_map(const struct tm_entry *entry)
 		return tm_call_original(entry, patch_of(entry));
 	result = guarded_call(thread, entry);
 	if (likely(result != MAP_FAILED))
-		record(thread, entry, result, requested_size(entry));
+		record(thread, entry, domain_of(entry), result, requested_size(entry));
 	guard_leave(thread, entry);
 	return result;
 }
@@ -361,16 +371,16 @@ static void put_rest(struct tm_generation *generation, struct tm_thread *thread,
 
 /* The mapping that holds `start`, taken out of the table. */
 static bool forget_mapping(struct tm_generation *generation, struct tm_thread *thread,
-			   uint64_t start, struct tm_block *ret)
+			   uint32_t domain, uint64_t start, struct tm_block *ret)
 {
 	uint32_t pages;
 
 	for (pages = 0; pages < MAX_PAGES_BEFORE && start >= (uint64_t)pages * TM_PAGE; pages++) {
 		/* Without the lock, so it is only a hint. */
-		if (!table_find(generation, start - (uint64_t)pages * TM_PAGE, ret))
+		if (!table_find(generation, start - (uint64_t)pages * TM_PAGE, domain, ret))
 			continue;
 		if (ret->address + ret->size <= start ||
-		    !forget(generation, thread, ret->address, ret))
+		    !forget(generation, thread, domain, ret->address, ret))
 			return false;
 		if (ret->address + ret->size > start)
 			return true;
@@ -394,10 +404,10 @@ uint64_t tm_hook_unmap(const struct tm_entry *entry)
 	if (!thread)
 		return tm_call_original(entry, patch);
 	generation = current_generation();
-	had = forget_mapping(generation, thread, start, &old);
+	had = forget_mapping(generation, thread, domain_of(entry), start, &old);
 	last = old;
 	while (had && last.address + last.size < end &&
-	       forget(generation, thread,
+	       forget(generation, thread, domain_of(entry),
 		      (last.address + last.size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1), &last))
 		; /* neighbours that go with it */
 	result = guarded_call(thread, entry);
@@ -416,4 +426,73 @@ uint64_t tm_hook_loader(const struct tm_entry *entry)
 {
 	add_relaxed(&tm_header.loader_events, 1);
 	return tm_call_original(entry, patch_of(entry));
+}
+
+/* ---- what the program tracks itself: tm.h --------------------------------- */
+
+#define NOT_STORED ((uint64_t)-1)
+#define NOT_TRACING ((uint64_t)-2)
+
+/*
+ * An allocator may track blocks: that is no nested call, and what the thread
+ * keeps for its outer hook is not in use meanwhile.
+ */
+static struct tm_thread *track_enter(const struct tm_entry *entry, uint32_t *ret_before)
+{
+	struct tm_thread *thread = thread_self();
+
+	if (unlikely(thread && thread->state == THREAD_SUSPECT))
+		thread = thread_claim(thread);
+	if (unlikely(!thread || thread->state == THREAD_IN_HELPER)) {
+		count_dropped();
+		return NULL;
+	}
+	if (unlikely(is_abandoned(thread, entry))) {
+		thread->active = 0;
+		thread->state = THREAD_OUTSIDE;
+	}
+	*ret_before = thread->state;
+	thread->state = THREAD_IN_HELPER;
+	return thread;
+}
+
+static void track_leave(struct tm_thread *thread, uint32_t before)
+{
+	store_relaxed(&thread->state, before);
+}
+
+/* int tm_track(unsigned int domain, const void *address, size_t size) */
+uint64_t tm_hook_track(const struct tm_entry *entry)
+{
+	struct tm_thread *thread;
+	uint32_t before;
+	bool stored;
+
+	if (load_relaxed(&tm_header.state) != TM_STATE_TRACING)
+		return NOT_TRACING;
+	thread = track_enter(entry, &before);
+	if (!thread)
+		return NOT_STORED;
+	stored = record(thread, entry, (uint32_t)entry->argument[0], entry->argument[1],
+			entry->argument[2]);
+	track_leave(thread, before);
+	return stored ? 0 : NOT_STORED;
+}
+
+/* int tm_untrack(unsigned int domain, const void *address) */
+uint64_t tm_hook_untrack(const struct tm_entry *entry)
+{
+	struct tm_thread *thread;
+	struct tm_block block;
+	uint32_t before;
+
+	if (load_relaxed(&tm_header.state) != TM_STATE_TRACING)
+		return NOT_TRACING;
+	thread = track_enter(entry, &before);
+	if (!thread)
+		return NOT_STORED;
+	forget(current_generation(), thread, (uint32_t)entry->argument[0], entry->argument[1],
+	       &block);
+	track_leave(thread, before);
+	return 0;
 }

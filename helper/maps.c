@@ -7,6 +7,7 @@
  */
 #include "modules.h"
 #include "sys.h"
+#include "track.h"
 #include "unwind.h"
 
 /* First and last byte of the helper's own .eh_frame_hdr, from the linker. */
@@ -177,7 +178,7 @@ struct elf_segment {
 } __attribute__((packed));
 
 /* Reads this process's memory; mem is /proc/self/mem, or negative without. */
-static bool peek(int mem, uint64_t address, void *ret, uint64_t size)
+bool tm_maps_peek(int mem, uint64_t address, void *ret, uint64_t size)
 {
 	uint64_t at;
 
@@ -198,7 +199,7 @@ static uint32_t word_at(const uint8_t *bytes)
 	return value;
 }
 
-/* Takes the build-id from a note segment, if it is there. */
+/* Takes the build-id from a note segment, and the trackers' place, if they are there. */
 static TM_NOINLINE void read_notes(int mem, struct tm_module *module, uint64_t address,
 				   uint64_t size)
 {
@@ -206,7 +207,7 @@ static TM_NOINLINE void read_notes(int mem, struct tm_module *module, uint64_t a
 
 	if (size > sizeof(page))
 		size = sizeof(page);
-	if (module->build_id_size || !peek(mem, address, page, size))
+	if (!tm_maps_peek(mem, address, page, size))
 		return;
 	while (size - at >= 16) {
 		uint64_t name_size = word_at(&page[at]), bytes = word_at(&page[at + 4]);
@@ -218,7 +219,10 @@ static TM_NOINLINE void read_notes(int mem, struct tm_module *module, uint64_t a
 		    word_at(&page[at + 12]) == 0x00554e47 && bytes <= sizeof(module->build_id)) {
 			module->build_id_size = (uint32_t)bytes;
 			tm_memcpy(module->build_id, &page[content], bytes);
-			return;
+		} else if (word_at(&page[at + 8]) == TM_NOTE_TRACKER && name_size == 3 &&
+			   word_at(&page[at + 12]) == TM_NOTE_NAME && bytes == 8) {
+			tm_track_found(mem,
+				       address + content + tm_stack_word((uint64_t)&page[content]));
 		}
 		at = content + ((bytes + 3) & ~UINT64_C(3));
 		if (at > size)
@@ -239,7 +243,7 @@ static TM_NOINLINE bool read_elf(int mem, struct tm_module *module)
 	uint64_t low = ~UINT64_C(0), high = 0, phoff;
 	uint32_t i, count, note_count = 0;
 
-	if (!peek(mem, module->start, page, sizeof(page)) ||
+	if (!tm_maps_peek(mem, module->start, page, sizeof(page)) ||
 	    (tm_stack_word((uint64_t)page) & ELF_IDENT_MASK) != ELF_IDENT ||
 	    header->machine != ELF_MACHINE_X86_64 ||
 	    (header->type != ELF_TYPE_EXEC && header->type != ELF_TYPE_DYN) ||

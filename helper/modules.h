@@ -67,6 +67,9 @@ struct tm_module_build {
  */
 long tm_maps_measure(uint32_t *ret_lines, uint32_t *ret_names) TM_HIDDEN;
 
+/* Reads this process's memory, whatever it is; mem is /proc/self/mem, or negative without. */
+bool tm_maps_peek(int mem, uint64_t address, void *ret, uint64_t size) TM_HIDDEN;
+
 /* Fills the build.  -EAGAIN when the map outgrew its room. */
 long tm_maps_read(struct tm_module_build *build) TM_HIDDEN;
 

@@ -25,6 +25,7 @@
 #define TM_CLOCK_MONOTONIC 1
 #define TM_AT_FDCWD (-100)
 #define TM_O_RDONLY 0
+#define TM_O_RDWR 2
 #define TM_O_CLOEXEC 02000000
 
 long tm_syscall(long number, long a, long b, long c, long d, long e, long f) TM_HIDDEN;
@@ -57,6 +58,11 @@ static inline long sys_close(int fd)
 static inline long sys_pread(int fd, void *buffer, size_t size, uint64_t offset)
 {
 	return tm_syscall(17, fd, (long)buffer, (long)size, (long)offset, 0, 0);
+}
+
+static inline long sys_pwrite(int fd, const void *buffer, size_t size, uint64_t offset)
+{
+	return tm_syscall(18, fd, (long)buffer, (long)size, (long)offset, 0, 0);
 }
 
 static inline long sys_openat(int directory, const char *path, int flags)

@@ -7,11 +7,12 @@
  * store, so growth costs some microseconds at a time and the table can be read
  * with the process stopped at any instruction (the rule is in tm_layout.h).
  *
- * Uses arena and lock; must never call a hooked function.
+ * Uses arena, lock and traceback; must never call a hooked function.
  */
 #include "table.h"
 #include "arena.h"
 #include "lock.h"
+#include "traceback.h"
 
 #define ARENA_BYTES (64u * 1024)
 #define ARENA_MAX_BYTES (1024u * 1024)
@@ -330,6 +331,18 @@ static bool segment_split(struct tm_generation *generation, struct tm_shard *sha
 	return true;
 }
 
+/* Blocks of many domains at the addresses of one page: no split can part them. */
+static TM_NOINLINE bool is_one_page(const struct tm_segment *segment, uint64_t address)
+{
+	const struct tm_slot *slots = slots_of(segment);
+	uint32_t i;
+
+	for (i = 0; i < segment->capacity; i++)
+		if (is_live(slots[i].key) && tm_slot_address(&slots[i]) >> 12 != address >> 12)
+			return false;
+	return true;
+}
+
 /* Makes room in the full segment of `address`.  False when there is no memory. */
 static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm_shard *shard,
 				     struct tm_segment *segment, uint64_t address)
@@ -345,13 +358,16 @@ static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm
 		return segment_rebuild(generation, shard, segment, class, index);
 	if (class < CLASS_SPLITS)
 		return segment_rebuild(generation, shard, segment, class + 1, index);
+	if (class > CLASS_SPLITS && is_one_page(segment, address))
+		return segment->live < capacity_limit(segment->capacity) &&
+		       segment_rebuild(generation, shard, segment, class, index);
 	if (segment->depth >= TM_MAX_DEPTH)
 		return false;
 	for (i = 0; i < segment->capacity; i++)
 		if (is_live(slots[i].key))
 			sides[tm_directory_index(tm_slot_address(&slots[i]), segment->depth + 1) >>
 			      segment->depth]++;
-	/* One page alone, with at most 4096 blocks: the largest class holds it. */
+	/* One page alone: the largest class holds 4096 blocks and some more. */
 	if (class == CLASS_SPLITS && (!sides[0] || !sides[1]))
 		return segment_rebuild(generation, shard, segment, CLASSES - 1, index);
 	return segment_split(generation, shard, segment, index, sides);
@@ -359,16 +375,35 @@ static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm
 
 /* ---- put, take, find --------------------------------------------------- */
 
-static struct tm_slot *slot_find(const struct tm_segment *segment, uint64_t address)
+#define KEY_MASK (TM_ADDRESS_MASK | TM_SLOT_FOREIGN)
+
+/* The part of a key that a search compares first, and for domain 0 alone. */
+static inline uint64_t key_of(uint64_t address, uint32_t domain)
+{
+	return domain ? address | TM_SLOT_FOREIGN : address;
+}
+
+/* Whether a slot whose key has the right address and flag is of this domain. */
+static inline bool is_of_domain(const struct tm_generation *generation, const struct tm_slot *slot,
+				uint32_t domain)
+{
+	return likely(!domain) || traceback_domain(generation, tm_slot_traceback(slot)) == domain;
+}
+
+static struct tm_slot *slot_find(const struct tm_generation *generation,
+				 const struct tm_segment *segment, uint64_t address,
+				 uint32_t domain)
 {
 	struct tm_slot *slots = slots_of(segment);
 	uint32_t capacity = segment->capacity;
 	uint32_t i = first_slot(address, capacity);
+	uint64_t wanted = key_of(address, domain);
 
 	for (;;) {
 		uint64_t key = slots[i].key;
 
-		if ((key & TM_ADDRESS_MASK) == address && is_live(key))
+		if ((key & KEY_MASK) == wanted && is_live(key) &&
+		    is_of_domain(generation, &slots[i], domain))
 			return &slots[i];
 		if (key == TM_SLOT_EMPTY)
 			return NULL;
@@ -390,7 +425,8 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 	struct tm_slot *slots, *place;
 	uint32_t i;
 	const struct tm_slot new = {
-		.key = block->address | (block->size >> 32) << TM_ADDRESS_BITS,
+		.key = key_of(block->address, block->domain) | (block->size >> 32)
+								       << TM_ADDRESS_BITS,
 		.value = block->size << 32 | block->traceback,
 	};
 
@@ -420,7 +456,8 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 		if (key == TM_SLOT_DEAD) {
 			if (!place)
 				place = &slots[i];
-		} else if ((key & TM_ADDRESS_MASK) == block->address) {
+		} else if ((key & KEY_MASK) == (new.key &KEY_MASK) &&
+			   is_of_domain(generation, &slots[i], block->domain)) {
 			/* Its free was not seen: the old record goes first, so none is half new. */
 			*replaced = tm_slot_size(&slots[i]);
 			store_release(&slots[i].key, TM_SLOT_DEAD);
@@ -443,7 +480,7 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 }
 
 enum table_result table_take(struct tm_generation *generation, uint32_t owner, uint64_t address,
-			     struct tm_block *ret)
+			     uint32_t domain, struct tm_block *ret)
 {
 	uint32_t *lock = &tm_locks(generation)->shard[tm_shard_index(address)].word;
 	struct tm_shard *shard = shard_of(generation, address);
@@ -456,7 +493,7 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 	if (unlikely(!lock_take(lock, owner)))
 		return TABLE_DROPPED;
 	segment = segment_of(shard, address);
-	slot = slot_find(segment, address);
+	slot = slot_find(generation, segment, address, domain);
 	if (!slot) {
 		shard->untracked_frees++;
 		lock_release(lock);
@@ -465,6 +502,7 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 	ret->address = address;
 	ret->size = tm_slot_size(slot);
 	ret->traceback = tm_slot_traceback(slot);
+	ret->domain = domain;
 
 	slots = slots_of(segment);
 	capacity = segment->capacity;
@@ -487,17 +525,25 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 	return TABLE_FOUND;
 }
 
-bool table_find(const struct tm_generation *generation, uint64_t address, struct tm_block *ret)
+bool table_find(const struct tm_generation *generation, uint64_t address, uint32_t domain,
+		struct tm_block *ret)
 {
-	const struct tm_slot *slot =
-		slot_find(segment_of(shard_of(generation, address), address), address);
+	const struct tm_slot *slot = slot_find(
+		generation, segment_of(shard_of(generation, address), address), address, domain);
 
 	if (!slot)
 		return false;
 	ret->address = address;
 	ret->size = tm_slot_size(slot);
 	ret->traceback = tm_slot_traceback(slot);
+	ret->domain = domain;
 	return true;
+}
+
+static uint32_t domain_of(const struct tm_generation *generation, const struct tm_slot *slot)
+{
+	return slot->key & TM_SLOT_FOREIGN ? traceback_domain(generation, tm_slot_traceback(slot))
+					   : 0;
 }
 
 bool table_is_valid(const struct tm_generation *generation)
@@ -527,7 +573,8 @@ bool table_is_valid(const struct tm_generation *generation)
 					continue;
 				live++;
 				if (segment_of(&shards[s], address) != segment ||
-				    slot_find(segment, address) != &slots[i])
+				    slot_find(generation, segment, address,
+					      domain_of(generation, &slots[i])) != &slots[i])
 					return false;
 			}
 			if (live != segment->live || dead != segment->dead)

@@ -1,4 +1,4 @@
-/* The trace table: address -> (size, traceback), for one generation. */
+/* The trace table: (domain, address) -> (size, traceback), for one generation. */
 #ifndef TM_TABLE_H
 #define TM_TABLE_H
 
@@ -8,6 +8,7 @@ struct tm_block {
 	uint64_t address;
 	uint64_t size; /* bytes requested */
 	uint32_t traceback;
+	uint32_t domain; /* also that of the traceback */
 };
 
 enum table_result {
@@ -20,18 +21,21 @@ enum table_result {
 int table_init(struct tm_generation *generation) TM_HIDDEN;
 
 /*
- * Records a block; an older record of the same address is replaced and its
- * size stored in *replaced (else 0).  owner: the calling thread's lock number.
+ * Records a block; an older record of the same address and domain is replaced
+ * and its size stored in *replaced (else 0).  owner: the calling thread's lock number.
  */
 enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 			    const struct tm_block *block, uint64_t *replaced) TM_HIDDEN;
 
-/* Removes the record of address and returns it in *ret. */
+/* Removes the record of address in this domain and returns it in *ret. */
 enum table_result table_take(struct tm_generation *generation, uint32_t owner, uint64_t address,
-			     struct tm_block *ret) TM_HIDDEN;
+			     uint32_t domain, struct tm_block *ret) TM_HIDDEN;
 
-/* Reads the record of address.  False when there is none.  For tests and the canary. */
-bool table_find(const struct tm_generation *generation, uint64_t address,
+/*
+ * Reads the record of address in this domain without the lock: while others
+ * write it may miss, or be gone already.  False when there is none.
+ */
+bool table_find(const struct tm_generation *generation, uint64_t address, uint32_t domain,
 		struct tm_block *ret) TM_HIDDEN;
 
 /* Checks the invariants that tm_layout.h states.  For tests. */

@@ -61,6 +61,20 @@ struct tm_node *traceback_node(const struct tm_generation *generation, uint32_t 
 	       id % TM_NODES_PER_CHUNK;
 }
 
+TM_NOINLINE uint32_t traceback_domain(const struct tm_generation *generation, uint32_t id)
+{
+	uint64_t address = 0;
+
+	/* A reader without the lock may bring an id that was just wiped: 0, which is no node. */
+	while (id && !(address & TM_NODE_ROOT)) {
+		const struct tm_node *node = traceback_node(generation, id);
+
+		address = node->address;
+		id = node->parent;
+	}
+	return (uint32_t)address;
+}
+
 int traceback_init(struct tm_generation *generation)
 {
 	struct tm_index *index = arena_map(generation, sizeof(*index));

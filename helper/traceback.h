@@ -30,6 +30,9 @@ uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint
 			  bool truncated, const uint64_t *frames, uint32_t count, uint32_t same,
 			  struct tm_memo *memo, uint64_t *addresses, uint32_t *ids) TM_HIDDEN;
 
+/* The domain of a traceback that was given out. */
+uint32_t traceback_domain(const struct tm_generation *generation, uint32_t id) TM_HIDDEN;
+
 /* The node with this id, which must have been given out. */
 struct tm_node *traceback_node(const struct tm_generation *generation, uint32_t id) TM_HIDDEN;
 

@@ -28,10 +28,13 @@
 /*
  * One live block.
  *   key    bits  0..47  address of the block
- *          bits 48..63  size, bits 32..47
+ *          bits 48..62  size, bits 32..46
+ *          bit  63      TM_SLOT_FOREIGN: its domain is not 0
  *   value  bits  0..31  traceback: id of its innermost node
  *          bits 32..63  size, bits  0..31
  * key is TM_SLOT_EMPTY (never used), TM_SLOT_DEAD (removed) or a live block.
+ * There is one slot for an address and a domain; the domain is that of the
+ * traceback's root, and the flag tells it from malloc's without a look there.
  * A writer stores value first, then key with release order; so a reader that
  * finds a live key finds its value.
  */
@@ -42,9 +45,10 @@ struct tm_slot {
 
 #define TM_SLOT_EMPTY UINT64_C(0)
 #define TM_SLOT_DEAD UINT64_C(1)
+#define TM_SLOT_FOREIGN (UINT64_C(1) << 63)
 #define TM_ADDRESS_BITS 48
 #define TM_ADDRESS_MASK ((UINT64_C(1) << TM_ADDRESS_BITS) - 1)
-#define TM_MAX_SIZE ((UINT64_C(1) << 48) - 1)
+#define TM_MAX_SIZE ((UINT64_C(1) << 47) - 1)
 
 /*
  * A run of slots, probed linearly with wrap-around; `capacity` struct tm_slot
@@ -117,7 +121,7 @@ static inline uint64_t tm_slot_address(const struct tm_slot *slot)
 
 static inline uint64_t tm_slot_size(const struct tm_slot *slot)
 {
-	return (slot->key >> TM_ADDRESS_BITS) << 32 | slot->value >> 32;
+	return (slot->key & ~TM_SLOT_FOREIGN) >> TM_ADDRESS_BITS << 32 | slot->value >> 32;
 }
 
 static inline uint32_t tm_slot_traceback(const struct tm_slot *slot)

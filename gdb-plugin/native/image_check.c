@@ -108,9 +108,22 @@ struct tm_error *tm_image_check(const void *bytes, size_t size, struct tm_image_
 
 struct search {
 	uint64_t address;
-	struct tm_slot best; /* the block with the highest address that holds it */
+	struct tm_slot best; /* the innermost block that holds it */
 	int found;
 };
+
+/* Of blocks that hold an address: the last to begin, the smallest, that of domain 0. */
+static int is_inside(const struct tm_slot *slot, const struct tm_slot *other)
+{
+	uint64_t start = tm_slot_address(slot), other_start = tm_slot_address(other);
+	uint64_t size = tm_slot_size(slot), other_size = tm_slot_size(other);
+
+	if (start != other_start)
+		return start > other_start;
+	if (size != other_size)
+		return size < other_size;
+	return !(slot->key & TM_SLOT_FOREIGN);
+}
 
 static struct tm_error *search_slots(void *context, const struct tm_live_table *table,
 				     const struct tm_live_segment *segment,
@@ -126,7 +139,7 @@ static struct tm_error *search_slots(void *context, const struct tm_live_table *
 		if (start > search->address ||
 		    (start != search->address && search->address - start >= size))
 			continue;
-		if (search->found && tm_slot_address(&search->best) >= start)
+		if (search->found && !is_inside(&slots[i], &search->best))
 			continue;
 		if (!tm_live_slot_counts(table, segment, &slots[i]))
 			continue;

@@ -95,6 +95,8 @@ class Injection:
             patches.restore(self.patches, keep=self.own_code())
         finally:
             patches.undo_moves(self.moved)
+            if self.helper.read_header()["state"] == _tm.layout["STATE_TRACING"]:
+                self.helper.call("tm_control_stop", what="stop tracing")
             self.helper.write_field("state", _tm.layout["STATE_IDLE"])
 
     def undo_added(self) -> None:

@@ -99,7 +99,7 @@ class Table:
         return self.fields("tm_generation", self.fields("tm_header", self.header)["generation"])
 
     def blocks(self):
-        """{address: (size, traceback id)}"""
+        """{address: (size, traceback id)} of domain 0"""
         generation, blocks = self.generation(), {}
         if self.generation_read != generation["id"]:
             self.generation_read, self.nodes = generation["id"], {}
@@ -120,6 +120,8 @@ class Table:
                     address = key & ADDRESS_MASK
                     if key <= SLOT_DEAD or self.owner(address, index, entries, depth) != segment:
                         continue
+                    if key >> 63:
+                        continue  # another domain than malloc's
                     if address in blocks:
                         raise AssertionError(f"block {address:#x} is in the table twice")
                     blocks[address] = ((key >> 48) << 32 | value >> 32, value & 0xffffffff)

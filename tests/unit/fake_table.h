@@ -105,6 +105,12 @@ static void put_slot(struct fake *fake, uint64_t segment, uint64_t address, uint
 	slots[place].value = size << 32 | node;
 }
 
+/* A block of another domain than 0. */
+static inline void fake_foreign(struct fake *fake, uint64_t address, uint64_t size, uint32_t node)
+{
+	put_slot(fake, *fake_entry(fake, address), address, size | UINT64_C(1) << 47, node);
+}
+
 static void fake_block(struct fake *fake, uint64_t address, uint64_t size, uint32_t node)
 {
 	put_slot(fake, *fake_entry(fake, address), address, size, node);

@@ -174,6 +174,47 @@ static void nothing_traced_is_an_empty_image(void **state)
 
 /* ---- one block, counters --------------------------------------------------------------- */
 
+/* A pool and its first item begin at one address: neither hides the other. */
+static void blocks_of_several_domains_share_an_address(void **state)
+{
+	static struct tm_found_block block;
+	struct tm_image_buffer image;
+	struct tm_image_view view;
+	struct tm_memory memory;
+	uint32_t own, foreign;
+	struct fake fake;
+	int found;
+
+	(void)state;
+	fake_init(&fake, 1);
+	memory = memory_of(&fake);
+	own = fake_node(&fake, 0x1111, fake_node(&fake, TM_NODE_ROOT, 0));
+	foreign = fake_node(&fake, 0x2222, fake_node(&fake, TM_NODE_ROOT | 7, 0));
+	fake_foreign(&fake, 0x500000, 24, foreign);
+	fake_block(&fake, 0x500000, 4096, own);
+	fake_foreign(&fake, 0x700000, TM_MAX_SIZE, foreign);
+	fake_block(&fake, 0x800000, 24, own);
+	fake_foreign(&fake, 0x800000, 24, foreign);
+	take(&fake, &image, &view);
+	assert_int_equal(view.header->row_count, 5 - 1);
+	assert_int_equal(row_of(&view, 24, 7)->count, 2);
+	assert_int_equal(row_of(&view, TM_MAX_SIZE, 7)->count, 1);
+	assert_int_equal(row_of(&view, 4096, 0)->count, 1);
+	static const struct {
+		uint64_t address, size;
+		uint32_t domain;
+	} cases[] = {{0x500000, 24, 7}, {0x500018, 4096, 0}, {0x800000, 24, 0}};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_null(tm_image_find_block(&memory, fake.header, cases[i].address, &block,
+						&found));
+		assert_true(found);
+		assert_int_equal(block.size, cases[i].size);
+		assert_int_equal(block.domain, cases[i].domain);
+	}
+	free(image.bytes);
+	fake_deinit(&fake);
+}
+
 static void a_block_is_found_by_any_address_in_it(void **state)
 {
 	static struct tm_found_block block;
@@ -451,6 +492,7 @@ int main(void)
 		cmocka_unit_test(dead_and_misplaced_slots_do_not_count),
 		cmocka_unit_test(entries_may_share_a_segment),
 		cmocka_unit_test(nothing_traced_is_an_empty_image),
+		cmocka_unit_test(blocks_of_several_domains_share_an_address),
 		cmocka_unit_test(a_block_is_found_by_any_address_in_it),
 		cmocka_unit_test(counters_are_exact_for_one_thread),
 		cmocka_unit_test(damage_has_a_clear_line),

@@ -1,5 +1,5 @@
 /*
- * links: helper/table.c helper/arena.c helper/arch/x86_64/system.S
+ * links: helper/table.c helper/traceback.c helper/arena.c helper/arch/x86_64/system.S
  *
  * The trace table against a plain model: what was put is found, what was taken
  * is gone, whatever the addresses look like, and the table keeps the
@@ -16,6 +16,7 @@
 #include "arena.h"
 #include "lock.h"
 #include "table.h"
+#include "traceback.h"
 
 struct tm_header tm_header;
 
@@ -27,6 +28,7 @@ static struct tm_generation *new_generation(void)
 
 	generation->locks = (uint64_t)calloc(1, sizeof(struct tm_locks));
 	assert_int_equal(table_init(generation), 0);
+	assert_int_equal(traceback_init(generation), 0);
 	return generation;
 }
 
@@ -40,7 +42,7 @@ static void free_generation(struct tm_generation *generation)
 static enum table_result put(struct tm_generation *generation, uint64_t address, uint64_t size,
 			     uint32_t traceback, uint64_t *replaced)
 {
-	struct tm_block block = {address, size, traceback};
+	struct tm_block block = {address, size, traceback, 0};
 
 	return table_put(generation, OWNER, &block, replaced);
 }
@@ -59,10 +61,10 @@ static uint64_t next_random(void)
 static void keeps_all_fields(void **state)
 {
 	static const struct tm_block blocks[] = {
-		{0x10, 0, 1},
-		{0x7fffdeadbee0, 1, UINT32_MAX},
-		{TM_ADDRESS_MASK, TM_MAX_SIZE, 7},
-		{0x2, UINT64_C(1) << 32, 9},
+		{0x10, 0, 1, 0},
+		{0x7fffdeadbee0, 1, UINT32_MAX, 0},
+		{TM_ADDRESS_MASK, TM_MAX_SIZE, 7, 0},
+		{0x2, UINT64_C(1) << 32, 9, 0},
 	};
 	struct tm_generation *generation = new_generation();
 	struct tm_block found;
@@ -73,13 +75,13 @@ static void keeps_all_fields(void **state)
 	for (i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
 		assert_int_equal(table_put(generation, OWNER, &blocks[i], &replaced), TABLE_NONE);
 	for (i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++) {
-		assert_true(table_find(generation, blocks[i].address, &found));
+		assert_true(table_find(generation, blocks[i].address, 0, &found));
 		assert_int_equal(found.size, blocks[i].size);
 		assert_int_equal(found.traceback, blocks[i].traceback);
-		assert_int_equal(table_take(generation, OWNER, blocks[i].address, &found),
+		assert_int_equal(table_take(generation, OWNER, blocks[i].address, 0, &found),
 				 TABLE_FOUND);
 		assert_int_equal(found.size, blocks[i].size);
-		assert_false(table_find(generation, blocks[i].address, &found));
+		assert_false(table_find(generation, blocks[i].address, 0, &found));
 	}
 	free_generation(generation);
 }
@@ -96,10 +98,91 @@ static void replaces_an_address(void **state)
 	assert_int_equal(replaced, 0);
 	assert_int_equal(put(generation, 0x1000, 99, 6, &replaced), TABLE_FOUND);
 	assert_int_equal(replaced, 24);
-	assert_int_equal(table_take(generation, OWNER, 0x1000, &found), TABLE_FOUND);
+	assert_int_equal(table_take(generation, OWNER, 0x1000, 0, &found), TABLE_FOUND);
 	assert_int_equal(found.size, 99);
 	assert_int_equal(found.traceback, 6);
 	assert_true(table_is_valid(generation));
+	free_generation(generation);
+}
+
+/* A traceback in this domain, of two frames of its own. */
+static uint32_t traceback_in(struct tm_generation *generation, uint32_t domain, uint64_t frame,
+			     bool truncated)
+{
+	const uint64_t frames[] = {frame, 0x401000};
+	uint64_t addresses[2];
+	struct tm_memo memo = {0};
+	uint32_t ids[2];
+
+	generation->limit = 2;
+	return traceback_intern(generation, OWNER, domain, truncated, frames, 2, 0, &memo,
+				addresses, ids);
+}
+
+/* Records of several domains at one address live beside each other, and go one by one. */
+static void keeps_domains_apart(void **state)
+{
+	static const uint32_t domains[] = {0, 1, 7, UINT32_MAX};
+	struct tm_generation *generation = new_generation();
+	struct tm_block block = {.address = 0x7f0000001000}, found;
+	uint64_t replaced;
+	uint32_t i, round;
+
+	(void)state;
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < 4; i++) {
+			block.domain = domains[i];
+			block.size = TM_MAX_SIZE - i - 10 * round;
+			block.traceback =
+				traceback_in(generation, domains[i], 0x402000 + round, round & 1);
+			assert_int_equal(table_put(generation, OWNER, &block, &replaced),
+					 round ? TABLE_FOUND : TABLE_NONE);
+			assert_int_equal(replaced, round ? block.size + 10 : 0);
+		}
+	}
+	assert_true(table_is_valid(generation));
+	assert_true(table_find(generation, block.address, 0, &found));
+	assert_int_equal(found.size, TM_MAX_SIZE - 20);
+	assert_int_equal(table_take(generation, OWNER, block.address, 2, &found), TABLE_NONE);
+	for (i = 4; i-- > 0;) {
+		assert_int_equal(table_take(generation, OWNER, block.address, domains[i], &found),
+				 TABLE_FOUND);
+		assert_int_equal(found.size, TM_MAX_SIZE - i - 20);
+		assert_int_equal(found.domain, domains[i]);
+		assert_int_equal(table_take(generation, OWNER, block.address, domains[i], &found),
+				 TABLE_NONE);
+		assert_true(table_is_valid(generation));
+	}
+	assert_false(table_find(generation, block.address, 0, &found));
+	free_generation(generation);
+}
+
+/* More records in one page than the largest segment holds: refused, nothing else happens. */
+static void refuses_a_page_of_too_many_domains(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	struct tm_block block = {.address = 0x7f0000001000, .size = 1}, found;
+	uint64_t replaced, memory;
+	uint32_t stored = 0;
+
+	(void)state;
+	for (block.address = 0x7f0000001000; block.address < 0x7f0000001400; block.address++) {
+		for (block.domain = 1; block.domain <= 8; block.domain++) {
+			block.traceback = traceback_in(generation, block.domain, 0x402000, false);
+			if (table_put(generation, OWNER, &block, &replaced) != TABLE_NONE)
+				goto full;
+			stored++;
+		}
+	}
+full:
+	assert_true(stored > 4096);
+	memory = generation->memory;
+	assert_int_equal(table_put(generation, OWNER, &block, &replaced), TABLE_DROPPED);
+	assert_int_equal(generation->memory, memory);
+	assert_true(table_is_valid(generation));
+	assert_int_equal(table_take(generation, OWNER, 0x7f0000001000, 3, &found), TABLE_FOUND);
+	block = (struct tm_block){0x7f0000001000, 5, 1, 0};
+	assert_int_equal(table_put(generation, OWNER, &block, &replaced), TABLE_NONE);
 	free_generation(generation);
 }
 
@@ -125,7 +208,7 @@ static void counts_untracked_frees(void **state)
 	struct tm_block found;
 
 	(void)state;
-	assert_int_equal(table_take(generation, OWNER, 0x5000, &found), TABLE_NONE);
+	assert_int_equal(table_take(generation, OWNER, 0x5000, 0, &found), TABLE_NONE);
 	assert_int_equal(shards[tm_shard_index(0x5000)].untracked_frees, 1);
 	free_generation(generation);
 }
@@ -141,7 +224,7 @@ static void refuses_its_own_lock(void **state)
 	(void)state;
 	assert_true(lock_take(lock, OWNER));
 	assert_int_equal(put(generation, 0x1000, 8, 1, &replaced), TABLE_DROPPED);
-	assert_int_equal(table_take(generation, OWNER, 0x1000, &found), TABLE_DROPPED);
+	assert_int_equal(table_take(generation, OWNER, 0x1000, 0, &found), TABLE_DROPPED);
 	lock_release(lock);
 	assert_int_equal(put(generation, 0x1000, 8, 1, &replaced), TABLE_NONE);
 	free_generation(generation);
@@ -159,7 +242,7 @@ static void holds_a_page_full_of_bytes(void **state)
 		assert_int_equal(put(generation, 0x7f0000000000 + i, 1, 1, &replaced), TABLE_NONE);
 	assert_true(table_is_valid(generation));
 	for (i = 0; i < 3 * 4096; i++)
-		assert_true(table_find(generation, 0x7f0000000000 + i, &found));
+		assert_true(table_find(generation, 0x7f0000000000 + i, 0, &found));
 	free_generation(generation);
 }
 
@@ -176,7 +259,7 @@ static void survives_churn_in_place(void **state)
 	memory = generation->memory;
 	for (turn = 0; turn < 50; turn++) {
 		for (i = turn & 1; i < 20000; i += 2)
-			assert_int_equal(table_take(generation, OWNER, 0x555500000000 + i * 48,
+			assert_int_equal(table_take(generation, OWNER, 0x555500000000 + i * 48, 0,
 						    &found),
 					 TABLE_FOUND);
 		for (i = turn & 1; i < 20000; i += 2)
@@ -210,7 +293,7 @@ static void agrees_with_a_model(void **state)
 		uint32_t size = (uint32_t)next_random() >> 8;
 
 		if (model[i] && next_random() % 4) {
-			assert_int_equal(table_take(generation, OWNER, address, &found),
+			assert_int_equal(table_take(generation, OWNER, address, 0, &found),
 					 TABLE_FOUND);
 			assert_int_equal(found.size, model[i] - 1);
 			model[i] = 0;
@@ -253,6 +336,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(keeps_all_fields),
 		cmocka_unit_test(replaces_an_address),
+		cmocka_unit_test(keeps_domains_apart),
+		cmocka_unit_test(refuses_a_page_of_too_many_domains),
 		cmocka_unit_test(refuses_what_does_not_fit),
 		cmocka_unit_test(counts_untracked_frees),
 		cmocka_unit_test(refuses_its_own_lock),

@@ -1,7 +1,8 @@
 /*
  * Where the relays jump to: builds a struct tm_entry, calls the hook of the
  * function's shape, returns its result to the caller of the redirected
- * function.  r11 holds the address of the struct tm_patch.
+ * function.  r11 holds the address of the struct tm_patch.  tm_entry_track and
+ * tm_entry_untrack are called by the program, without a patch.
  */
 	.text
 
@@ -32,7 +33,8 @@ tm_entry_\shape:
 	.size	tm_entry_\shape, . - tm_entry_\shape
 	.endm
 
-	.irp	shape, alloc, free, realloc, store, resize, loader, map, unmap, remap
+	.irp	shape, alloc, free, realloc, store, resize, loader, map, unmap, remap, \
+		track, untrack
 	entry	\shape
 	.endr
 
