@@ -213,6 +213,9 @@ class Caller:
         begin.update((name, value & _MASK64) for name, value in arguments)
         stops: List[int] = []
         with contextlib.ExitStack() as undo:
+            # Ctrl-C waits for the few milliseconds until the thread is back.
+            undo.callback(signal.pthread_sigmask, signal.SIG_SETMASK,
+                          signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,)))
             undo.callback(self.write, self.area, self.spare)
             self.write(self.area, code)
             undo.callback(self._settle, original, back, mask, stops)
