@@ -258,6 +258,12 @@ def _is_on_its_own(status: Dict[str, str]) -> bool:
     return _is_native() and status.get("Seccomp", "0").strip() == "0"
 
 
+def has_shadow_stack() -> bool:
+    """True when the processor checks the program's return addresses against its own copy."""
+    pid = gdb.selected_inferior().pid
+    return "shstk" in _task_status(pid, pid).get("x86_Thread_features", "").split()
+
+
 def thread_states() -> List[ThreadState]:
     """Where every thread stands.  Cheap natively: /proc/PID/task/TID/syscall (proc(5))."""
     inferior = gdb.selected_inferior()

@@ -144,6 +144,7 @@ class Plan:
 
     def __init__(self, mappings: List[maps.Mapping], patches: Optional[PatchList] = None):
         self.mappings = mappings
+        self.has_shadow_stack = inferior.has_shadow_stack()
         self.regions: List[dict] = [dict(region) for region in patches.regions] if patches else []
         self.known = {patch["function"]: i for i, patch in enumerate(patches.patches)} if (
             patches
@@ -179,6 +180,10 @@ class Plan:
         readable = maps.stack_top(self.mappings, function.address) - function.address
         code = inferior.read(function.address, min(max(length, 64), readable))
         plan = _tm.plan(code, function.address, function.size, slot + _PROLOGUE, slot)
+        if plan["moves_call"] and self.has_shadow_stack:
+            raise _tm.PlanError(
+                "the processor's shadow stack forbids to move the call it begins with"
+            )
         if len(plan["relocated"]) > _SLOT - _PROLOGUE:
             raise _tm.PlanError("its relocated prologue is too long")
         offset, length = plan["offset"], plan["length"]
@@ -295,6 +300,14 @@ def activate(patches: PatchList, indexes: List[int]) -> None:
         inferior.write(patch["address"], written)
         if inferior.read(patch["address"], patch["length"]) != written:
             raise TmError(f"{_text(patch['name'])} could not be redirected.")
+
+
+def activate_again(patches: PatchList, indexes: List[int]) -> None:
+    """Takes back a restore() that was interrupted."""
+    def has_own_bytes(patch: dict) -> bool:
+        return inferior.read(patch["address"], patch["length"]) == patch["saved"][:patch["length"]]
+
+    activate(patches, [index for index in indexes if has_own_bytes(patches.patches[index])])
 
 
 def restore(patches: PatchList, keep: range = range(0), only: Optional[List[int]] = None) -> int:
