@@ -198,8 +198,9 @@ def _fill(image: dict, base: int, size: int, system_call: SystemCall) -> Helper:
         "make the helper's memory writable",
     )
     header = base + writable
-    result = inferior.call(base + image["symbols"]["tm_control_init"])
-    inferior.check(result, "run the helper")
+    # First, because a header that is valid must say which helper it belongs to.
     offset, length = _LAYOUT["offsets"]["tm_header"]["helper_build_id"]
     inferior.write(header + offset, image["build_id"].ljust(length, b"\0")[:length])
+    result = inferior.call(base + image["symbols"]["tm_control_init"])
+    inferior.check(result, "run the helper")
     return Helper(header)

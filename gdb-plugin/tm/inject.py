@@ -38,17 +38,16 @@ class Injection:
 
     def start(self, limit: int) -> None:
         """From a process without helper, or with an idle one, to a traced one."""
-        fresh = self.helper is None
-        if fresh:
+        if self.helper is None:
             self.helper = helper.load()
-            self.functions = self.functions + _canaries(self.helper)
+        # Whoever loaded the helper may have been killed before the canaries were redirected.
+        self.functions = self.functions + _canaries(self.helper)
         # The helper's own mapping changed the map: the final plan is made on the new one.
         mappings = inferior.memory_map()
         self._write_relays(mappings)
-        if fresh:
-            own = self.indexes_of_canaries()
-            patches.activate(self.patches, own)
-            self.indexes = [index for index in self.indexes if index not in own]
+        own = self.indexes_of_canaries()
+        patches.activate(self.patches, own)
+        self.indexes = [index for index in self.indexes if index not in own]
         exceptions.register(self.helper, self.files)
         step = self.helper.call("tm_control_canary", what="run the canary")
         if step:

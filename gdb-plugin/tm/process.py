@@ -98,6 +98,14 @@ def is_tracing() -> bool:
     return found is not None and found.is_tracing
 
 
+def needs_repair() -> bool:
+    """True when a debugger died in the middle of `start`: redirected, but not traced."""
+    found = find_helper() if has_process() else None
+    if found is None or found.is_tracing:
+        return False
+    return bool(patches.PatchList(found).redirected())
+
+
 # ---- start -------------------------------------------------------------------
 
 
@@ -184,14 +192,21 @@ def stop() -> StopReport:
     if not has_process() and launch.disarm():
         return StopReport(0)
     inferior.require_stopped()
-    found = _tracing_helper()
+    found = find_helper() if needs_repair() else _tracing_helper()
     caller = inferior.choose_caller()
     with inferior.quiet_session():
         inferior.restart_system_calls()
         caller.switch()
         own = range(found.header["image_start"], found.header["image_end"])
-        count = patches.restore(patches.PatchList(found), keep=own)
-        found.call("tm_control_stop", what="stop tracing")
+        listed = patches.PatchList(found)
+        active = [i for i, patch in enumerate(listed.patches) if patch["active"]]
+        try:
+            count = patches.restore(listed, keep=own)
+            found.call("tm_control_stop", what="stop tracing")
+        except KeyboardInterrupt:
+            if found.read_header()["state"] == _tm.layout["STATE_TRACING"]:
+                patches.activate_again(listed, active)
+            raise
     return StopReport(count)
 
 

@@ -59,11 +59,14 @@ class Stop(TmCommand):
         needs_tracing=True)
 
     def is_ready(self) -> bool:
-        return not framework.has_target() and bool(process.status()["armed"])
+        if framework.has_target():
+            return process.needs_repair()
+        return bool(process.status()["armed"])
 
     def run(self, values: Parsed, from_tty: bool) -> None:
+        waiting = not process.has_process()
         report = process.stop()
-        if not report.functions:
+        if waiting:
             write("The next \"run\" is not traced.")
             return
         write("Tracing stopped: %s restored." % plural(report.functions, "function"))
