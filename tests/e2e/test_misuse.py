@@ -114,8 +114,9 @@ class WithProcess(TestCase):
             with self.subTest(line=line):
                 self.assertOneLine(self.gdb.run(line), r"(?i)running.*(interrupt|stop)")
         self.gdb.run("interrupt")
-        for attempt in range(100):
-            if "(running)" not in self.gdb.run("info threads"):
+        for attempt in range(100):  # gdb takes its own breakpoints out when it sees the stop
+            self.gdb.run("info threads")
+            if not executable_pages_differ(self.process.pid):
                 break
         self.assertEqual(executable_pages_differ(self.process.pid), [])
         self.finish()
