@@ -149,8 +149,8 @@ static struct tm_error *search_slots(void *context, const struct tm_live_table *
 	return NULL;
 }
 
-static struct tm_error *fill_block(struct tm_live_table *table, const struct tm_slot *slot,
-				   struct tm_found_block *ret)
+struct tm_error *tm_image_fill_block(struct tm_live_table *table, const struct tm_slot *slot,
+				     struct tm_found_block *ret)
 {
 	uint32_t id = tm_slot_traceback(slot);
 	const struct tm_node *node;
@@ -202,7 +202,7 @@ struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t he
 						   &search);
 	}
 	if (!error && search.found) {
-		error = fill_block(&table, &search.best, ret);
+		error = tm_image_fill_block(&table, &search.best, ret);
 		*ret_found = !error;
 	}
 	tm_live_table_close(&table);

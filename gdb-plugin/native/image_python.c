@@ -1,13 +1,14 @@
 /*
- * `_tm.snapshot`, `_tm.find_block`, `_tm.counters`: image.h for Python, with a
- * Python function that reads the memory.
+ * `_tm.snapshot`, `_tm.find_block`, `_tm.blocks`, `_tm.counters`: image.h for Python,
+ * with a Python function that reads the memory.
  *
- * May use: image.h, parts.h.  Must not use: gdb.
+ * May use: image.h, live_blocks.h, parts.h.  Must not use: gdb.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "image.h"
+#include "live_blocks.h"
 #include "parts.h"
 
 /* A copy of `object`'s `length` bytes; -1 with a Python error. */
@@ -66,7 +67,7 @@ static PyObject *snapshot(PyObject *self, PyObject *arguments)
 	return result;
 }
 
-static PyObject *block_value(const struct tm_found_block *block)
+static PyObject *frame_list(const struct tm_found_block *block)
 {
 	PyObject *frames = PyList_New(block->frame_count);
 
@@ -76,6 +77,13 @@ static PyObject *block_value(const struct tm_found_block *block)
 		if (!address || PyList_SetItem(frames, i, address) < 0)
 			Py_CLEAR(frames);
 	}
+	return frames;
+}
+
+static PyObject *block_value(const struct tm_found_block *block)
+{
+	PyObject *frames = frame_list(block);
+
 	if (!frames)
 		return NULL;
 	return Py_BuildValue("(KKINN)", (unsigned long long)block->address,
@@ -108,6 +116,61 @@ static PyObject *find_block(PyObject *self, PyObject *arguments)
 		result = Py_BuildValue("");
 	PyMem_Free(block);
 	return result;
+}
+
+/* Python's side of a struct tm_block_reader. */
+struct block_list {
+	PyObject *wanted; /* a function (domain, addresses, truncated) -> bool */
+	PyObject *blocks; /* a list */
+};
+
+static int ask_python(void *context, const struct tm_found_block *block)
+{
+	const struct block_list *list = context;
+	PyObject *frames = frame_list(block), *answer = NULL;
+	int wanted = -1;
+
+	if (frames)
+		answer = PyObject_CallFunction(list->wanted, "INN", (unsigned int)block->domain,
+					       frames, PyBool_FromLong((long)block->truncated));
+	if (answer)
+		wanted = PyObject_IsTrue(answer);
+	Py_XDECREF(answer);
+	return wanted;
+}
+
+static int take_block(void *context, const struct tm_found_block *block)
+{
+	const struct block_list *list = context;
+	PyObject *value = block_value(block);
+	int failed = !value || PyList_Append(list->blocks, value) < 0;
+
+	Py_XDECREF(value);
+	return failed ? -1 : 0;
+}
+
+static PyObject *blocks(PyObject *self, PyObject *arguments)
+{
+	struct tm_memory memory = {read_with_python, NULL};
+	struct block_list list = {Py_None, NULL};
+	struct tm_block_reader reader = {NULL, take_block, &list};
+	unsigned long long header_address, limit;
+	struct tm_error *error;
+
+	(void)self;
+	if (!PyArg_ParseTuple(arguments, "OKK|O:blocks", &memory.context, &header_address, &limit,
+			      &list.wanted))
+		return NULL;
+	list.blocks = PyList_New(0);
+	if (!list.blocks)
+		return NULL;
+	if (list.wanted != Py_None)
+		reader.wanted = ask_python;
+	error = tm_live_blocks_read(&memory, header_address, limit, &reader);
+	if (!error)
+		return list.blocks;
+	Py_DECREF(list.blocks);
+	return raise(error);
 }
 
 static PyObject *counters(PyObject *self, PyObject *arguments)
@@ -146,6 +209,9 @@ static PyMethodDef functions[] = {
 	{"find_block", find_block, METH_VARARGS,
 	 "find_block(read, header_address, address) -> (start, size, domain, "
 	 "[return addresses, most recent first], truncated) or None"},
+	{"blocks", blocks, METH_VARARGS,
+	 "blocks(read, header_address, limit, wanted=None) -> [what find_block gives], the "
+	 "largest first; wanted(domain, [return addresses], truncated) says which count"},
 	{"counters", counters, METH_VARARGS,
 	 "counters(read, header_address) -> dict: what is traced now"},
 	{NULL, NULL, 0, NULL},
@@ -153,5 +219,7 @@ static PyMethodDef functions[] = {
 
 int tm_add_image(PyObject *module)
 {
+	if (PyModule_AddIntConstant(module, "MAX_BLOCKS", (long)TM_LIVE_MAX_BLOCKS) < 0)
+		return -1;
 	return PyModule_AddFunctions(module, functions);
 }

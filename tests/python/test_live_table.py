@@ -1,9 +1,10 @@
-"""`_tm.snapshot`, `_tm.find_block` and `_tm.counters` over a Python function that reads.
+"""`_tm.snapshot`, `find_block`, `blocks` and `counters` over a Python function that reads.
 
 What is in an image, and what damage does, is in tests/unit/test_image.c; here
 is how the reading function and the C code get on.  Must never need gdb.
 """
 
+import random
 import struct
 import unittest
 
@@ -15,9 +16,9 @@ BASE = 0x7f0000000000
 
 
 class Table:
-    """A small table in a pretended process: two blocks in one segment."""
+    """A small table in a pretended process: a few blocks of one page in one segment."""
 
-    def __init__(self):
+    def __init__(self, blocks=((0x5000, 64), (0x5100, 64))):
         self.bytes = bytearray()
         self.reads = 0
         self.header = self.add(bytes(LAYOUT["sizeof"]["tm_header"]))
@@ -26,9 +27,12 @@ class Table:
                                       (0, 0), (LAYOUT["NODE_ROOT"] | LAYOUT["DOMAIN_MMAP"], 0),
                                       (0x1111, 1), (0x2222 | LAYOUT["NODE_EXACT"], 2))))
         chunks = self.add(struct.pack("<Q", nodes))
-        slots = b"".join(_tm.encode("tm_slot", {"key": address, "value": size << 32 | node})
-                         for address, size, node in ((0x5000, 64, 3), (0x5100, 64, 3)))
-        segment = self.add(_tm.encode("tm_segment", {"capacity": 8, "live": 2}) + slots + bytes(96))
+        slots = b"".join(_tm.encode("tm_slot", {
+            "key": address | size >> 32 << 48, "value": (size & 0xffffffff) << 32 | 3})
+            for address, size in blocks)
+        free = 6
+        segment = self.add(_tm.encode("tm_segment", {
+            "capacity": len(blocks) + free, "live": len(blocks)}) + slots + bytes(16 * free))
         directory = self.add(struct.pack("<Q", segment))
         # page 5 belongs to one shard: find out which by trying
         for shard in range(LAYOUT["SHARDS"]):
@@ -68,7 +72,8 @@ class Reading(unittest.TestCase):
     def calls(self, read):
         header = self.table.header
         return (lambda: _tm.snapshot(read, header), lambda: _tm.counters(read, header),
-                lambda: _tm.find_block(read, header, 0x5000))
+                lambda: _tm.find_block(read, header, 0x5000),
+                lambda: _tm.blocks(read, header, 10))
 
     def test_snapshot(self):
         image = _tm.snapshot(self.table.read, self.table.header)
@@ -84,6 +89,35 @@ class Reading(unittest.TestCase):
         for address in (0x5000, 0x503f):
             self.assertEqual(_tm.find_block(self.table.read, self.table.header, address), found)
         self.assertIsNone(_tm.find_block(self.table.read, self.table.header, 0x5040))
+
+    def test_blocks(self):
+        path = [0x2222 | LAYOUT["NODE_EXACT"], 0x1111]
+        rows = [(0x5100, 70, LAYOUT["DOMAIN_MMAP"], path, False),
+                (0x5000, 64, LAYOUT["DOMAIN_MMAP"], path, False),
+                (0x5200, 64, LAYOUT["DOMAIN_MMAP"], path, False)]
+        table = Table([(0x5200, 64), (0x5000, 64), (0x5100, 70)])
+        for limit in range(4):
+            self.assertEqual(_tm.blocks(table.read, table.header, limit), rows[:limit])
+        self.assertEqual(_tm.blocks(table.read, table.header, 1 << 63), rows)
+        asked = []
+        self.assertEqual(_tm.blocks(table.read, table.header, 9, lambda *what: asked.append(what)),
+                         [])
+        self.assertEqual(asked, [(LAYOUT["DOMAIN_MMAP"], path, False)])  # once for a traceback
+        self.assertEqual(_tm.blocks(table.read, table.header, 2, lambda *what: True), rows[:2])
+        with self.assertRaises(ZeroDivisionError):
+            _tm.blocks(table.read, table.header, 2, lambda *what: 1 / 0)
+        with self.assertRaises(TypeError):
+            _tm.blocks(table.read, table.header, 2, lambda: True)
+
+    def test_the_largest_of_many_blocks(self):
+        chance = random.Random(3)
+        blocks = [(0x5000 + place * 16, chance.choice((0, 8, 64, chance.randrange(1 << 47))))
+                  for place in range(200)]
+        table = Table(blocks)
+        wanted = sorted(blocks, key=lambda block: (-block[1], block[0]))
+        for limit in (1, 2, 3, 17, 199, 200, 201):
+            self.assertEqual([row[:2] for row in _tm.blocks(table.read, table.header, limit)],
+                             wanted[:limit])
 
     def test_counters(self):
         counters = _tm.counters(self.table.read, self.table.header)
