@@ -92,6 +92,14 @@ def snapshot_document(snapshot):
             "traceback_limit": snapshot.traceback_limit}
 
 
+def blocks_document(blocks):
+    """What `tm traces -address -json` prints: an entry for each block."""
+    return {"command": "traces",
+            "traces": [{"domain": block.domain, "size": block.size, "count": 1,
+                        "address": _address(block.address),
+                        "frames": frames_document(block.traceback)} for block in blocks]}
+
+
 def traces_document(snapshot, limit=None):
     """What `tm traces -json` prints; equal blocks are one entry."""
     return {"command": "traces",

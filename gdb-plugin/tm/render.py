@@ -7,14 +7,14 @@ lines come from and how file names are shown is handed in.
 import linecache
 import os
 
-from tm.documents import (diff_document, snapshot_document, top_document, traceback_document,
-                          traces_document)
+from tm.documents import (blocks_document, diff_document, snapshot_document, top_document,
+                          traceback_document, traces_document)
 from tm.grouping import domain_text
 from tm.statistics import format_size
 
-__all__ = ["diff_document", "render_diff", "render_snapshot", "render_top", "render_traceback",
-           "render_traces", "snapshot_document", "top_document", "traceback_document",
-           "traces_document"]
+__all__ = ["blocks_document", "diff_document", "render_blocks", "render_diff", "render_snapshot",
+           "render_top", "render_traceback", "render_traces", "snapshot_document", "top_document",
+           "traceback_document", "traces_document"]
 
 NOUNS = {"lineno": "lines", "filename": "files", "traceback": "tracebacks",
          "function": "functions", "module": "modules", "size": "sizes", "domain": "domains"}
@@ -168,6 +168,13 @@ def render_traces(snapshot, limit, show_name=_same):
         lines.append("%s: %s%s" % (place, format_size(trace.size),
                                    " in %s" % plural(count, "block") if count > 1 else ""))
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def render_blocks(blocks, show_name=_same):
+    """The text of `tm traces -address`: a line for each block."""
+    return "".join("%#x: %s: %s\n" % (block.address,
+                                      place_text(block.traceback[-1], "lineno", show_name),
+                                      format_size(block.size)) for block in blocks)
 
 
 def render_snapshot(snapshot):

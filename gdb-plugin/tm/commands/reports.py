@@ -6,7 +6,7 @@ Must never format a statistic itself.
 
 from typing import Any, Optional
 
-from tm import process, render, settings
+from tm import blocks, process, render, settings
 from tm.commands import framework, selection, sources
 from tm.commands.framework import TmCommand, check_stopped, command
 from tm.commands.output import write, write_json
@@ -180,14 +180,40 @@ class Traces(TmCommand):
         name="traces",
         summary="Show the traced blocks themselves, largest first.",
         arguments=(SNAPSHOT,),
-        options=(LIMIT, DOMAIN),
-        details="Blocks of one size and one traceback share a line.",
+        options=(LIMIT, DOMAIN,
+                 Option("address", "Show each block on a line of its own, with its address: of a "
+                        "process or core.")),
+        details="Blocks of one size and one traceback share a line.  A snapshot keeps no\n"
+                "addresses; with -address at most %d blocks are shown." % blocks.MAX_BLOCKS,
+        examples=("tm traces -limit 3", "tm traces -address"),
         json=True)
 
     def run(self, values: Parsed, from_tty: bool) -> None:
+        if values.address:
+            self.show_addresses(values)
+            return
         snapshot = selection.apply(choose(values.snapshot), values.domain)
         if values.json:
             write_json(render.traces_document(snapshot, limit_of(values)))
         else:
             write(render.render_traces(snapshot, limit_of(values), **sources.display())
                   or "No traces.")
+
+    @staticmethod
+    def show_addresses(values: Parsed) -> None:
+        if values.snapshot is not None and values.snapshot != NOW:
+            registry.get(values.snapshot)
+            raise TmError('Snapshot %s keeps no addresses: "tm traces -address" without a name '
+                          "shows those of the process or core." % values.snapshot)
+        if not framework.has_target():
+            raise TmError("There is no process or core to read addresses from, and snapshots "
+                          "keep none.")
+        check_stopped()
+        if not framework.is_traced():
+            raise TmError(framework.not_traced() + ".")
+        found = blocks.largest(limit_of(values), selection.chooser(values.domain))
+        found = [selection.apply_to_block(block) for block in found]
+        if values.json:
+            write_json(render.blocks_document(found))
+        else:
+            write(render.render_blocks(found, **sources.display()) or "No traces.")

@@ -5,7 +5,7 @@ May use: tm.model, the settings.  Must never change a snapshot: leaving out make
 a new one.
 """
 
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional
 
 import _tm
 from tm import settings
@@ -27,6 +27,25 @@ def apply(snapshot: Any, domain: Optional[int] = None) -> Any:
     if domain is not None:
         snapshot = snapshot.filter_traces([DomainFilter(True, domain)])
     return snapshot.filter_traces(chosen) if chosen else snapshot
+
+
+def chooser(domain: Optional[int] = None) -> Optional[Callable[[Block], bool]]:
+    """Says of a block whether the filters let it pass; None when all do."""
+    if domain is None and not filters:
+        return None
+    include = [each for each in filters if each.inclusive]
+    exclude = [each for each in filters if not each.inclusive]
+
+    def passes(block: Block) -> bool:
+        if domain is not None and block.domain != domain:
+            return False
+        frames = apply_to_block(block).traceback[::-1]
+        raw = (block.domain, block.size,
+               tuple((frame.filename, frame.lineno) for frame in frames), None)
+        return (not include or any(each._match(raw) for each in include)) \
+            and all(each._match(raw) for each in exclude)
+
+    return passes
 
 
 def apply_to_block(block: Block, limit: Optional[int] = None) -> Block:
