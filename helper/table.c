@@ -47,7 +47,7 @@ static uint32_t segment_class(const struct tm_segment *segment)
 
 static uint32_t capacity_limit(uint32_t capacity)
 {
-	return capacity - capacity / 10;
+	return capacity - capacity / 8;
 }
 
 /* The smallest class a split makes that holds this many blocks and leaves room for more. */
@@ -354,8 +354,6 @@ static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm
 
 	directory_of(shard, &depth);
 	index = tm_directory_index(address, depth);
-	if (segment->live < segment->capacity / 8 * 5)
-		return segment_rebuild(generation, shard, segment, class, index);
 	if (class < CLASS_SPLITS)
 		return segment_rebuild(generation, shard, segment, class + 1, index);
 	if (class > CLASS_SPLITS && is_one_page(segment, address))
@@ -411,9 +409,54 @@ static struct tm_slot *slot_find(const struct tm_generation *generation,
 	}
 }
 
+/*
+ * Removes a record; the records behind it that were put further than where
+ * their probing starts move up (Knuth, The Art of Computer Programming 6.4,
+ * algorithm R), so that no trace of it makes later probing longer.
+ */
+static void slot_remove(struct tm_segment *segment, uint32_t hole)
+{
+	struct tm_slot *slots = slots_of(segment);
+	uint32_t capacity = segment->capacity;
+	uint32_t i = hole;
+
+	store_release(&slots[hole].key, TM_SLOT_DEAD);
+	for (;;) {
+		uint32_t first;
+
+		i = next_slot(i, capacity);
+		if (slots[i].key == TM_SLOT_EMPTY)
+			break;
+		if (!is_live(slots[i].key))
+			continue;
+		first = first_slot(tm_slot_address(&slots[i]), capacity);
+		if (hole <= i ? (hole < first && first <= i) : (hole < first || first <= i))
+			continue;
+		slots[hole].value = slots[i].value;
+		segment->moving_to = hole;
+		store_release(&segment->moving_from, i + 1);
+		store_release(&slots[hole].key, slots[i].key);
+		store_release(&slots[i].key, TM_SLOT_DEAD);
+		hole = i;
+	}
+	store_release(&slots[hole].key, TM_SLOT_EMPTY);
+	store_release(&segment->moving_from, 0);
+}
+
+/* A child of fork may find a record twice, when its parent was moving it. */
+static TM_NOINLINE void finish_move(struct tm_segment *segment)
+{
+	struct tm_slot *slots = slots_of(segment);
+	uint32_t from = segment->moving_from - 1;
+
+	if (slots[from].key == slots[segment->moving_to].key)
+		store_release(&slots[from].key, TM_SLOT_DEAD);
+	store_release(&segment->moving_from, 0);
+}
+
 static bool is_full(const struct tm_segment *segment)
 {
-	return segment->live + segment->dead + 1 > capacity_limit(segment->capacity);
+	return segment->live + 1 > capacity_limit(segment->capacity);
 }
 
 enum table_result table_put(struct tm_generation *generation, uint32_t owner,
@@ -438,6 +481,8 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 		return TABLE_DROPPED;
 
 	segment = segment_of(shard, block->address);
+	if (unlikely(segment->moving_from))
+		finish_move(segment);
 	while (unlikely(is_full(segment))) {
 		if (!segment_grow(generation, shard, segment, block->address)) {
 			lock_release(lock);
@@ -467,9 +512,7 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 			return TABLE_FOUND;
 		}
 	}
-	if (place)
-		segment->dead--;
-	else
+	if (!place)
 		place = &slots[i];
 	place->value = new.value;
 	store_release(&place->key, new.key);
@@ -485,8 +528,7 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 	uint32_t *lock = &tm_locks(generation)->shard[tm_shard_index(address)].word;
 	struct tm_shard *shard = shard_of(generation, address);
 	struct tm_segment *segment;
-	struct tm_slot *slots, *slot;
-	uint32_t i, capacity;
+	struct tm_slot *slot;
 
 	if (unlikely(address <= TM_SLOT_DEAD || address > TM_ADDRESS_MASK))
 		return TABLE_NONE;
@@ -504,23 +546,9 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 	ret->traceback = tm_slot_traceback(slot);
 	ret->domain = domain;
 
-	slots = slots_of(segment);
-	capacity = segment->capacity;
-	i = (uint32_t)(slot - slots);
 	segment->live--;
 	shard->live--;
-	if (slots[next_slot(i, capacity)].key != TM_SLOT_EMPTY) {
-		store_release(&slot->key, TM_SLOT_DEAD);
-		segment->dead++;
-	} else {
-		/* The end of a run: it and the dead before it are free again. */
-		store_release(&slot->key, TM_SLOT_EMPTY);
-		for (i = i ? i - 1 : capacity - 1; slots[i].key == TM_SLOT_DEAD;
-		     i = i ? i - 1 : capacity - 1) {
-			store_release(&slots[i].key, TM_SLOT_EMPTY);
-			segment->dead--;
-		}
-	}
+	slot_remove(segment, (uint32_t)(slot - slots_of(segment)));
 	lock_release(lock);
 	return TABLE_FOUND;
 }
@@ -559,7 +587,7 @@ bool table_is_valid(const struct tm_generation *generation)
 		for (e = 0; e < UINT32_C(1) << depth; e++) {
 			const struct tm_segment *segment = (const struct tm_segment *)directory[e];
 			const struct tm_slot *slots = slots_of(segment);
-			uint32_t live = 0, dead = 0;
+			uint32_t live = 0;
 
 			if (segment->depth > depth || segment->capacity > TM_MAX_SEGMENT)
 				return false;
@@ -568,7 +596,8 @@ bool table_is_valid(const struct tm_generation *generation)
 			for (i = 0; i < segment->capacity; i++) {
 				uint64_t address = tm_slot_address(&slots[i]);
 
-				dead += slots[i].key == TM_SLOT_DEAD;
+				if (slots[i].key == TM_SLOT_DEAD)
+					return false; /* only while a record moves */
 				if (!is_live(slots[i].key))
 					continue;
 				live++;
@@ -577,7 +606,7 @@ bool table_is_valid(const struct tm_generation *generation)
 					      domain_of(generation, &slots[i])) != &slots[i])
 					return false;
 			}
-			if (live != segment->live || dead != segment->dead)
+			if (live != segment->live || segment->moving_from)
 				return false;
 			live_in_shard += live;
 		}

@@ -32,11 +32,9 @@
  *          bit  63      TM_SLOT_FOREIGN: its domain is not 0
  *   value  bits  0..31  traceback: id of its innermost node
  *          bits 32..63  size, bits  0..31
- * key is TM_SLOT_EMPTY (never used), TM_SLOT_DEAD (removed) or a live block.
- * There is one slot for an address and a domain; the domain is that of the
- * traceback's root, and the flag tells it from malloc's without a look there.
- * A writer stores value first, then key with release order; so a reader that
- * finds a live key finds its value.
+ * key is TM_SLOT_EMPTY, TM_SLOT_DEAD (its record has just gone, another is about
+ * to take its place) or a live block.  A writer stores value first, then key
+ * with release order; so a reader that finds a live key finds its value.
  */
 struct tm_slot {
 	uint64_t key;
@@ -53,14 +51,20 @@ struct tm_slot {
 /*
  * A run of slots, probed linearly with wrap-around; `capacity` struct tm_slot
  * follow the segment directly.
- * live + dead + empty == capacity
+ *
+ * Removing a record lets those behind it move up, each copied before it is
+ * removed.  In between it is there twice: where moving_from is not 0 and the
+ * slots moving_from - 1 and moving_to have the same key, the former does not
+ * count.
  */
 struct tm_segment {
 	uint32_t capacity; /* slots; constant */
 	uint32_t depth;    /* directory bits this segment was made for; constant */
-	uint32_t live;     /* written by hooks, shard lock */
-	uint32_t dead;     /* written by hooks, shard lock */
-	uint64_t reserved[6];
+	uint32_t live;     /* records; written by hooks, shard lock */
+	uint32_t moving_from; /* index + 1; written by hooks, shard lock */
+	uint32_t moving_to;   /* index; likewise */
+	uint32_t reserved0;
+	uint64_t reserved[5];
 };
 
 #define TM_MAX_SEGMENT 8192u

@@ -51,7 +51,9 @@ static const struct field fields[] = {
 	FIELD(tm_segment, capacity),
 	FIELD(tm_segment, depth),
 	FIELD(tm_segment, live),
-	FIELD(tm_segment, dead),
+	FIELD(tm_segment, moving_from),
+	FIELD(tm_segment, moving_to),
+	FIELD(tm_segment, reserved0),
 	FIELD(tm_segment, reserved),
 
 	STRUCT(tm_shard),

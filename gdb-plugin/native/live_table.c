@@ -278,6 +278,17 @@ static size_t run_length(const struct tm_live_table *table, size_t first, size_t
 	return i - first;
 }
 
+/* Where a record is being moved and is there twice, one of the two does not count. */
+static void hide_moved_slot(const struct tm_live_segment *live, const struct tm_segment *segment,
+			    struct tm_slot *slots)
+{
+	uint32_t from = segment->moving_from, to = segment->moving_to;
+
+	if (from && from <= live->capacity && to < live->capacity && to != from - 1 &&
+	    slots[from - 1].key == slots[to].key)
+		slots[from - 1].key = TM_SLOT_DEAD;
+}
+
 struct tm_error *tm_live_table_walk(struct tm_live_table *table, size_t first, size_t last,
 				    tm_visit_slots visit, void *context)
 {
@@ -289,13 +300,15 @@ struct tm_error *tm_live_table_walk(struct tm_live_table *table, size_t first, s
 		return tm_error_no_memory();
 	while (first < last && !error) {
 		size_t bytes, count = run_length(table, first, last, &bytes);
-		const char *at = buffer;
+		char *at = buffer;
 
 		error = tm_live_read(&table->memory, segments[first].address, buffer, bytes,
 				     "a segment");
 		for (size_t i = first; i < first + count && !error; i++) {
-			error = visit(context, table, &segments[i],
-				      (const void *)(at + sizeof(struct tm_segment)));
+			struct tm_slot *slots = (void *)(at + sizeof(struct tm_segment));
+
+			hide_moved_slot(&segments[i], (const void *)at, slots);
+			error = visit(context, table, &segments[i], slots);
 			at += segment_bytes(&segments[i]);
 		}
 		first += count;

@@ -114,9 +114,13 @@ class Table:
                 continue
             entries = struct.unpack(f"<{1 << depth}Q", self.memory.read(directory, 8 << depth))
             for segment in set(entries):
-                capacity = self.fields("tm_segment", segment)["capacity"]
-                slots = self.memory.read(segment + segment_size, capacity * slot_size)
-                for key, value in struct.iter_unpack("<QQ", slots):
+                head = self.fields("tm_segment", segment)
+                slots = list(struct.iter_unpack("<QQ", self.memory.read(
+                    segment + segment_size, head["capacity"] * slot_size)))
+                moved, to = head["moving_from"] - 1, head["moving_to"]
+                if moved >= 0 and slots[moved][0] == slots[to][0]:
+                    slots[moved] = (SLOT_DEAD, 0)
+                for key, value in slots:
                     address = key & ADDRESS_MASK
                     if key <= SLOT_DEAD or self.owner(address, index, entries, depth) != segment:
                         continue
