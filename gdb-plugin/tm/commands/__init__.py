@@ -11,6 +11,7 @@ from tm.commands import framework
 
 # In the order of the help.
 from tm.commands import tracing  # noqa: F401
+from tm.commands import doctor  # noqa: F401
 from tm.commands import snapshots  # noqa: F401
 from tm.commands import reports  # noqa: F401
 from tm.commands import filters  # noqa: F401
