@@ -1,6 +1,10 @@
 """Plays a session file at a real prompt and writes down what a person would see.
 
     tests/e2e/transcript.py examples/leak.gdb >examples/leak.txt
+    tests/e2e/transcript.py examples/top10.py >examples/top10.py.txt
+
+A session is a file of gdb commands or a Python script for gdb; either names its
+program where it says how to run it.
 
 The folder that holds the sources becomes /src/tm; the rest is kept as it was on the
 day.  Before a transcript is compared, what differs from run to run is made equal in
@@ -29,6 +33,7 @@ REPLACEMENTS = [
     (re.compile(r"\b(LWP|process|pid|live) \d+"), r"\1 N"),
     (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "DATE"),
 ]
+PROGRAM = re.compile(r"gdb -q -x .* build/examples/(\w+)$", re.MULTILINE)
 NOISE = re.compile(r"\[Thread debugging using|Using host libthread_db|Reading symbols from|"
                    r"warning: Source file is more recent|Downloading|\[(New )?Thread 0x|"
                    r"\[Switching to Thread|\d+\tin \.|\d+\t\./|"
@@ -49,14 +54,23 @@ def normalise(text):
 
 
 def commands(session_file):
-    return [line for line in pathlib.Path(session_file).read_text().splitlines()
+    path = pathlib.Path(session_file).resolve()
+    if path.suffix == ".py":
+        return ["source gdb-plugin/tm-gdb.py", f"source {path.relative_to(ROOT)}"]
+    return [line for line in path.read_text().splitlines()
             if line.strip() and not line.startswith("#")]
 
 
-def play(session_file, program):
+def program_of(session_file):
+    """The program that a session is about."""
+    text = pathlib.Path(session_file).read_text()
+    return ROOT / "build" / "examples" / PROGRAM.search(text).group(1)
+
+
+def play(session_file):
     """The transcript of a session file as one text."""
     shown = []
-    with Session(program, plugin=False) as gdb:
+    with Session(program_of(session_file), plugin=False) as gdb:
         for line in commands(session_file):
             text = tidy(gdb.run(line))
             if not line.startswith("set "):
@@ -65,5 +79,4 @@ def play(session_file, program):
 
 
 if __name__ == "__main__":
-    path = pathlib.Path(sys.argv[1])
-    sys.stdout.write(play(path, ROOT / "build" / "examples" / path.stem))
+    sys.stdout.write(play(sys.argv[1]))
