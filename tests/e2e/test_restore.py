@@ -32,7 +32,7 @@ class Restore(TestCase):
 
 
 class Instructions(TestCase):
-    ROUNDS = 1000 if FULL else 8
+    ROUNDS = 1000 if FULL else 25
 
     def setUp(self):
         self.counter = build("countsteps.c", flags="-O2")
@@ -67,9 +67,7 @@ class Instructions(TestCase):
         gdb.run("detach")
         self.batch(traced)
         gdb.attach(traced)
-        gdb.run("detach")
-        self.assertGreater(self.count(traced), expected, "it was not traced")
-        gdb.attach(traced)
+        self.assertGreater(gdb.json("tm status -json")["peak"], 0, "the batch was not traced")
         self.assertNotIn("\n", gdb.run("tm stop"))
         gdb.run("detach")
         self.assertEqual(self.count(traced), expected)
