@@ -161,3 +161,14 @@ def all_functions(files: List[maps.MappedFile]) -> List[patches.Function]:
     return [functions[address] for address in sorted(functions)]
 
 
+def functions_in(files: List[maps.MappedFile]) -> List[patches.Function]:
+    """The same for objects that have just been loaded: what they define, and no more."""
+    functions = {function.address: function for function in patches.allocator_functions(files)}
+    for domain in declared():
+        for file in files:
+            for name, address, size in find_functions(file, domain.functions):
+                shape = domain.functions[name]
+                functions[address] = patches.Function(
+                    name, address, size, file, shape, domain.number
+                )
+    return [functions[address] for address in sorted(functions)]

@@ -90,6 +90,11 @@ def forget_process(pid: int) -> None:
     _found.pop(pid, None)
 
 
+def may_be_traced() -> bool:
+    """False when a look at the process would certainly find nothing.  Costs nothing."""
+    return inferior.gdb.selected_inferior().pid in _found
+
+
 def is_tracing() -> bool:
     """True when the selected process is traced, by whomever, or left a core with traces."""
     if inferior.gdb.selected_inferior().pid == 0:

@@ -6,7 +6,7 @@ May use: gdb and the rest of tm.  Nothing else in tm may import it.
 
 from typing import Any, Dict, Optional
 
-from tm import frames, launch, process, settings
+from tm import follow, frames, launch, process, settings
 from tm.commands import framework
 
 # In the order of the help.
@@ -24,6 +24,7 @@ def register(kept: Optional[Dict[str, Any]] = None) -> None:
     settings.register()
     frames.register(kept.get("helper_symbols", {}))
     launch.register()
+    follow.register()
     framework.register()
     if kept.get("armed"):
         process.arm(kept["armed"])
@@ -34,4 +35,5 @@ def unregister() -> Dict[str, Any]:
     kept = {"armed": launch.armed_limit(), "helper_symbols": frames.unregister()}
     framework.unregister()
     launch.unregister()
+    follow.unregister()
     return kept

@@ -1,0 +1,92 @@
+"""Following what a traced process loads: allocators in new objects are redirected too.
+
+gdb tells of a new object while it holds the process at the loader's notice, in
+the middle of its own work: memory may be written then, functions of the
+process must not be called.  What needs a call waits for the next stop.
+"""
+
+import contextlib
+import os
+from typing import List
+
+import gdb
+
+from . import domains, inferior, inject, maps, process
+from .errors import TmError
+
+_waiting: List[str] = []  # paths of objects whose functions need more relay memory
+
+
+def _on_new_objfile(event) -> None:
+    path = event.new_objfile.filename
+    if path is None or not process.may_be_traced():
+        return
+    try:
+        _redirect_object(path)
+    except (TmError, gdb.MemoryError) as error:
+        gdb.write(f"warning: {path} is not traced: {error}\n", gdb.STDERR)
+
+
+def _redirect_object(path: str) -> None:
+    found = process.find_helper()
+    if found is None or not found.is_tracing:
+        return
+    mappings = inferior.memory_map()
+    files = [file for file in maps.mapped_files(mappings) if _is_same_file(file.path, path)]
+    functions = domains.functions_in(files)
+    if not functions:
+        return
+    plan = inject.plan_all(functions, mappings, found)
+    if len(plan.regions) > plan.first_new_region:
+        _waiting.append(path)
+        return
+    added = inject.Injection(found, files, functions)
+    with contextlib.ExitStack() as undo:
+        undo.callback(added.undo_added)
+        added.add()
+        undo.pop_all()
+
+
+def _is_same_file(mapped: str, told: str) -> bool:
+    """gdb may name an object by a link, the kernel never does."""
+    if mapped == told:
+        return True
+    try:
+        return os.path.samefile(inferior.object_file(mapped), told)
+    except OSError:
+        return False
+
+
+def _on_stop(_event) -> None:
+    if _waiting:
+        gdb.post_event(_redirect_waiting)
+
+
+def _redirect_waiting() -> None:
+    paths, _waiting[:] = list(_waiting), []
+    if not process.is_tracing():
+        return
+    files = [
+        file
+        for file in maps.mapped_files(inferior.memory_map())
+        if any(_is_same_file(file.path, path) for path in paths)
+    ]
+    try:
+        process.redirect_more(domains.functions_in(files))
+    except TmError as error:
+        gdb.write(f"warning: {', '.join(paths)}: not traced: {error}\n", gdb.STDERR)
+
+
+_LISTENERS = ((gdb.events.new_objfile, _on_new_objfile), (gdb.events.stop, _on_stop))
+
+
+def register() -> None:
+    """Listens for new objects."""
+    for registry, listener in _LISTENERS:
+        registry.connect(listener)
+
+
+def unregister() -> None:
+    """Lets go of gdb's events, before the plugin is loaded anew."""
+    for registry, listener in _LISTENERS:
+        registry.disconnect(listener)
