@@ -5,6 +5,8 @@ for it runs after `import tm as tracemalloc`.  Only what touches a process
 imports gdb, and only when it is called.
 """
 
+import operator
+
 from tm.errors import TmError
 from tm.model import (Block, BaseFilter, DomainFilter, Filter, Frame, Snapshot, Statistic,
                       StatisticDiff, Trace, Traceback)
@@ -33,8 +35,7 @@ def start(nframe=1):
     Does nothing when it is traced already.  With no process yet, the next one
     is traced from before its first constructor.
     """
-    if not isinstance(nframe, int):
-        raise TypeError("%r object cannot be interpreted as an integer" % type(nframe).__name__)
+    nframe = operator.index(nframe)
     if not 1 <= nframe <= _max_nframe():
         raise ValueError("the number of frames must be in range [1; %d]" % _max_nframe())
     process = _process()
@@ -90,15 +91,25 @@ def get_tracemalloc_memory():
     return _process().status()["helper_memory"]
 
 
-def get_object_traceback(obj):
-    """Where the block that holds an address (an int or a gdb.Value) was allocated.
+def _address_of(obj):
+    try:
+        return operator.index(obj)
+    except RuntimeError:  # gdb.error: no number, but it may lie somewhere
+        if getattr(obj, "address", None) is None:
+            raise
+        return operator.index(obj.address)
 
-    None when it is not traced.
+
+def get_object_traceback(obj):
+    """Where the block that holds an address was allocated; None when it is not traced.
+
+    The address is an int or a gdb.Value; a value that is no number, such as a
+    structure, stands for the place where it lies.
     """
     process = _process()
     if not process.is_tracing():
         return None
-    block = process.find_block(int(obj))
+    block = process.find_block(_address_of(obj))
     return block.traceback if block else None
 
 

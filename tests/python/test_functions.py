@@ -94,8 +94,11 @@ class Functions(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, r"the number of frames must be in range \[1;"):
                 tm.start(nframe)
         for nframe in ("10", None, 1.5):
-            with self.assertRaises(TypeError):
+            with self.assertRaises(TypeError) as ours:
                 tm.start(nframe)
+            with self.assertRaises(TypeError) as theirs:
+                tracemalloc.start(nframe)
+            self.assertEqual(str(ours.exception), str(theirs.exception))
         self.assertFalse(tm.is_tracing())
 
     def test_memory(self):
@@ -123,6 +126,31 @@ class Functions(unittest.TestCase):
         self.process.block = tm.Block(0x1230, 8, 0, traceback)
         self.assertIs(tm.get_object_traceback(0x1234), traceback)
         self.assertEqual(self.process.calls, [0x1234, 0x1234])
+
+    def test_what_stands_for_an_address(self):
+        """An int, what can be one, and what lies somewhere, as gdb's values do."""
+        class Pointer:
+            address = 0x99
+
+            def __index__(self):
+                return 0x1234
+
+        class Structure:
+            def __init__(self, address):
+                self.address = address
+
+            def __index__(self):
+                raise RuntimeError("Cannot convert value to long.")
+
+        tm.start()
+        for obj in (Pointer(), Structure(Pointer())):
+            tm.get_object_traceback(obj)
+        self.assertEqual(self.process.calls, [0x1234, 0x1234])
+        with self.assertRaisesRegex(RuntimeError, "Cannot convert"):
+            tm.get_object_traceback(Structure(None))
+        for obj in ("0x1234", 1.5, None, object()):
+            with self.assertRaises(TypeError):
+                tm.get_object_traceback(obj)
 
     def test_snapshot(self):
         with self.assertRaises(RuntimeError) as ours:
