@@ -41,7 +41,6 @@ class Examples(TestCase):
     def test_shapes(self):
         self.check("shapes")
 
-
     def test_top10(self):
         typed, script = self.check_both("top10")
         found = self.report(typed, "[ Top 10 ]", "Total allocated size: ")
