@@ -10,6 +10,12 @@
 
 uint32_t tm_modules_seen_events;
 
+/* A file that is not mapped any more: it is in the list for its name alone. */
+static bool is_gone(const struct tm_module *module)
+{
+	return module->text_end == 0;
+}
+
 const struct tm_module *tm_modules_find(uint64_t pc)
 {
 	struct tm_module_list *list = (struct tm_module_list *)load_acquire(&tm_header.modules);
@@ -30,7 +36,8 @@ const struct tm_module *tm_modules_find(uint64_t pc)
 			count = half;
 		}
 	}
-	if (!count || pc < modules[first].start || pc >= modules[first].end)
+	if (!count || pc < modules[first].start || pc >= modules[first].end ||
+	    is_gone(&modules[first]))
 		return NULL;
 	return &modules[first];
 }
@@ -52,10 +59,10 @@ static uint64_t list_size(const struct tm_module_list *list)
 	return sizeof(*list) + list->count * sizeof(struct tm_module) + list->names_size;
 }
 
-static bool is_same(struct tm_module_list *old, struct tm_module_list *list)
+static bool is_same(const struct tm_module_list *old, const struct tm_module_list *list)
 {
-	const uint8_t *a = (const uint8_t *)tm_module_array(old);
-	const uint8_t *b = (const uint8_t *)tm_module_array(list);
+	const uint8_t *a = (const uint8_t *)(old + 1);
+	const uint8_t *b = (const uint8_t *)(list + 1);
 	uint64_t i, size = list_size(list) - sizeof(*list);
 
 	if (old->count != list->count || old->names_size != list->names_size)
@@ -66,13 +73,97 @@ static bool is_same(struct tm_module_list *old, struct tm_module_list *list)
 	return true;
 }
 
+/* ---- objects that went -------------------------------------------------- */
+
+#define MAX_GONE 256u
+
+/* Makes room at `place` and puts in an object that went, without code or call frame rows. */
+static bool insert_gone(struct tm_module_build *build, uint32_t place,
+			const struct tm_module *module, const char *name)
+{
+	struct tm_module *modules = build->modules;
+	uint32_t size = 0, i;
+
+	while (name[size])
+		size++;
+	if (build->count == build->room || size + 1 > build->names_room - build->names_size)
+		return false;
+	for (i = build->count; i > place; i--)
+		modules[i] = modules[i - 1];
+	modules[place] = *module;
+	modules[place].text_start = modules[place].text_end = 0;
+	modules[place].cfi_start = modules[place].cfi_end = 0;
+	modules[place].eh_frame_hdr = modules[place].eh_frame_hdr_size = 0;
+	modules[place].path = build->names_size;
+	tm_memcpy(build->names + build->names_size, name, size + 1);
+	build->names_size += size + 1;
+	build->count++;
+	return true;
+}
+
+/*
+ * Files that were mapped once keep their place in the list while nothing else
+ * is mapped there, so that addresses recorded in them still have names.
+ */
+static void keep_gone(struct tm_module_build *build, struct tm_module_list *old)
+{
+	const struct tm_module *modules = tm_module_array(old);
+	const char *names = (const char *)(modules + old->count);
+	uint32_t i, place = 0, gone = 0;
+
+	for (i = 0; i < old->count && gone < MAX_GONE; i++) {
+		const struct tm_module *module = &modules[i];
+
+		while (place < build->count && build->modules[place].end <= module->start)
+			place++;
+		if (names[module->path] != '/')
+			continue;
+		if (place < build->count && build->modules[place].start < module->end)
+			continue;
+		if (!insert_gone(build, place, module, names + module->path))
+			return;
+		gone++;
+	}
+}
+
+/* ---- publishing --------------------------------------------------------- */
+
+#define LISTS_COMPARED 16u
+
+/*
+ * Publishes an older list that says the same, if there is one: an object that
+ * is loaded and unloaded again and again does not pile up lists.
+ */
+static bool publish_again(const struct tm_module_list *list)
+{
+	struct tm_module_list *head = (struct tm_module_list *)tm_header.modules;
+	struct tm_module_list *before = NULL, *old = head;
+	uint32_t i;
+
+	for (i = 0; old && i < LISTS_COMPARED; i++) {
+		if (is_same(old, list))
+			break;
+		before = old;
+		old = (struct tm_module_list *)old->previous;
+	}
+	if (!old || i == LISTS_COMPARED)
+		return false;
+	if (before) {
+		before->previous = old->previous;
+		old->previous = (uint64_t)head;
+		store_release(&tm_header.modules, (uint64_t)old);
+		tm_unwind_forget_rules();
+	}
+	return true;
+}
+
 /* Publishes the list, or gives it back when it tells nothing new. */
 static void publish(struct tm_module_list *list, uint64_t mapped)
 {
 	struct tm_module_list *old = (struct tm_module_list *)tm_header.modules;
 	uint64_t used = round_to_pages(list_size(list));
 
-	if (old && is_same(old, list)) {
+	if (publish_again(list)) {
 		sys_munmap((uint64_t)list, mapped);
 		return;
 	}
@@ -104,15 +195,15 @@ void tm_modules_unmap(void)
 
 static long refresh_locked(void)
 {
+	struct tm_module_list *list, *old = (struct tm_module_list *)tm_header.modules;
 	struct tm_module_build build = {0};
-	struct tm_module_list *list;
 	uint64_t mapped;
 	long result = tm_maps_measure(&build.room, &build.names_room);
 
 	if (result < 0)
 		return result;
-	build.room += SPARE_LINES;
-	build.names_room += SPARE_NAMES;
+	build.room += SPARE_LINES + (old ? old->count : 0);
+	build.names_room += SPARE_NAMES + (old ? old->names_size : 0);
 	mapped = round_to_pages(sizeof(*list) + build.room * sizeof(struct tm_module) +
 				build.names_room);
 	result = sys_mmap(0, mapped, TM_PROT_READ | TM_PROT_WRITE,
@@ -128,6 +219,8 @@ static long refresh_locked(void)
 		sys_munmap((uint64_t)list, mapped);
 		return result;
 	}
+	if (old)
+		keep_gone(&build, old);
 	list->count = build.count;
 	list->names_size = build.names_size;
 	/* The names go directly behind the modules; tm_memcpy copies upward. */

@@ -201,7 +201,10 @@ struct tm_generation {
 
 /* ---- modules ---------------------------------------------------------- */
 
-/* A mapped object, or a run of executable memory that belongs to none. */
+/*
+ * A mapped object, or a run of executable memory that belongs to none; or a
+ * file that was mapped there (text_end is 0), kept for the names of addresses.
+ */
 struct tm_module {
 	uint64_t start;             /* first byte of its lowest segment */
 	uint64_t end;               /* behind the last byte of its highest segment */
