@@ -78,7 +78,7 @@ def make(name: str, alloc: Optional[str], free: Optional[str], realloc: Optional
     if name == "mmap" and not (alloc or free or realloc):
         return Domain(name, _tm.layout["DOMAIN_MMAP"], _MMAP)
     if not re.fullmatch(r"[\w.-]+", name):
-        raise TmError(f"A domain's name is made of letters, digits, `_`, `.` and `-`, not {name!r}.")
+        raise TmError(f"A domain's name is letters, digits, `_`, `.` and `-`, not {name!r}.")
     if not alloc or not free:
         raise TmError("A domain needs -alloc FUNC and -free FUNC.")
     functions = dict([alloc_shape(alloc), free_shape(free)])
