@@ -24,6 +24,13 @@ struct tracker {
 static uint64_t filled[MAX_TRACKERS]; /* addresses of variables; modules lock */
 static uint32_t filled_count;         /* likewise */
 
+/* Reckoned, not loaded: a compiler that keeps addresses as data needs a relocation for them. */
+static uint64_t address_of(const uint8_t *code)
+{
+	__asm__("" : "+r"(code));
+	return (uint64_t)code;
+}
+
 static bool is_ours(const struct tracker *tracker)
 {
 	return tracker->track == (uint64_t)tm_entry_track &&
@@ -67,7 +74,7 @@ static bool list_add(uint64_t variable)
 
 void tm_track_found(int mem, uint64_t variable)
 {
-	const struct tracker ours = {(uint64_t)tm_entry_track, (uint64_t)tm_entry_untrack};
+	const struct tracker ours = {address_of(tm_entry_track), address_of(tm_entry_untrack)};
 	const struct tracker none = {0, 0};
 	struct tracker now;
 	int writable;
