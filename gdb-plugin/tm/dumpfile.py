@@ -17,7 +17,7 @@ import _tm
 
 from tm.errors import TmError
 from tm.model import Snapshot
-from tm.tracebacks import Frame
+from tm.tracebacks import Frame, source_line
 from tm.version import VERSION
 
 MAGIC = b"tmdump01"
@@ -32,8 +32,9 @@ MAX_DEPTH = 1 << 16  # frames in a traceback
 _HEADER = struct.Struct("<8sIIQQII32s32s")
 _DIGEST_AT = _HEADER.size - 32
 _SECTIONS = struct.Struct("<5Q")  # bytes of facts, strings, frames, rows, nodes
-# lineno, address, then numbers of strings + 1 (0: None): filename, function, module; flags
-_FRAME = struct.Struct("<qQIIII")
+# lineno, address, then numbers of strings + 1 (0: None): filename, function, module, source
+# line; flags
+_FRAME = struct.Struct("<qQIIIII")
 _INLINED, _HAS_LINE, _HAS_ADDRESS = 1, 2, 4
 
 _PLAIN = (type(None), bool, int, float, str)
@@ -53,7 +54,7 @@ class _Strings:
         return json.dumps(texts, ensure_ascii=True).encode("ascii")
 
 
-def _packed_frames(frames, strings):
+def _packed_frames(frames, strings, find):
     packed = []
     for frame in frames:
         flags = (_INLINED if frame.inlined else 0) | (_HAS_LINE if frame.has_line else 0)
@@ -63,7 +64,8 @@ def _packed_frames(frames, strings):
             packed.append(_FRAME.pack(frame.lineno, frame.address or 0,
                                       strings.number(frame.filename),
                                       strings.number(frame.function),
-                                      strings.number(frame.module), flags))
+                                      strings.number(frame.module),
+                                      strings.number(frame.source_line(find) or None), flags))
         except struct.error:
             raise TmError("The snapshot cannot be dumped: %r has too large a number."
                           % (frame,)) from None
@@ -87,16 +89,16 @@ def _facts(snapshot):
             if not name.startswith("_") and _is_plain(value)}
 
 
-def _payload(snapshot):
+def _payload(snapshot, find):
     strings = _Strings()
-    frames = _packed_frames(snapshot._frames, strings)
+    frames = _packed_frames(snapshot._frames, strings, find)
     sections = [json.dumps(_facts(snapshot)).encode("ascii"), strings.packed(), frames,
                 snapshot._rows, snapshot._nodes]
     return _SECTIONS.pack(*(len(section) for section in sections)) + b"".join(sections)
 
 
-def _file_bytes(snapshot):
-    payload = _payload(snapshot)
+def _file_bytes(snapshot, find):
+    payload = _payload(snapshot, find)
     method, body = ZSTD, _tm.compress(payload)
     if len(payload) > MAX_EXPANSION * len(body) + FREE_EXPANSION:
         method, body = RAW, payload
@@ -106,9 +108,13 @@ def _file_bytes(snapshot):
     return _HEADER.pack(*fields, digest) + body
 
 
-def dump(snapshot, filename):
-    """Write a snapshot to a file: under its name it is whole or not there."""
-    contents = _file_bytes(snapshot)
+def dump(snapshot, filename, find=source_line):
+    """Write a snapshot to a file: under its name it is whole or not there.
+
+    find, a function (filename, lineno) -> line, gives the source lines: they go
+    into the file, for those who have no sources.
+    """
+    contents = _file_bytes(snapshot, find)
     filename = os.fspath(filename)
     folder, name = os.path.split(os.path.abspath(filename))
     handle, temporary = tempfile.mkstemp(prefix=".%s." % name[:100], dir=folder)
@@ -201,12 +207,13 @@ def _frames(section, strings):
     _need(all(isinstance(text, str) for text in strings), "is damaged: its names are no text")
     names = [None] + strings
     frames = []
-    for lineno, address, filename, function, module, flags in _FRAME.iter_unpack(section):
-        _need(0 < filename < len(names) and function < len(names) and module < len(names),
+    for lineno, address, filename, function, module, line, flags in _FRAME.iter_unpack(section):
+        _need(0 < filename and max(filename, function, module, line) < len(names),
               "is damaged: frame %d makes no sense" % len(frames))
         frames.append(Frame(names[filename], lineno, names[function], names[module],
                             address if flags & _HAS_ADDRESS else None,
                             bool(flags & _INLINED), bool(flags & _HAS_LINE)))
+        frames[-1].line = names[line]
     return frames
 
 

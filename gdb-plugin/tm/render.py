@@ -4,13 +4,13 @@ May use the standard library and the model.  Must not import gdb: where source
 lines come from and how file names are shown is handed in.
 """
 
-import linecache
 import os
 
 from tm.documents import (blocks_document, diff_document, snapshot_document, top_document,
                           traceback_document, traces_document)
 from tm.grouping import domain_text
 from tm.statistics import format_size
+from tm.tracebacks import source_line
 
 __all__ = ["blocks_document", "diff_document", "render_blocks", "render_diff", "render_snapshot",
            "render_top", "render_traceback", "render_traces", "snapshot_document", "top_document",
@@ -18,13 +18,6 @@ __all__ = ["blocks_document", "diff_document", "render_blocks", "render_diff", "
 
 NOUNS = {"lineno": "lines", "filename": "files", "traceback": "tracebacks",
          "function": "functions", "module": "modules", "size": "sizes", "domain": "domains"}
-
-
-def source_line(filename, lineno):
-    """A source line without its indentation; "" when it cannot be read."""
-    if "\0" in filename:
-        return ""
-    return linecache.getline(filename, lineno).strip()
 
 
 def plural(count, noun):
@@ -50,9 +43,9 @@ def frame_lines(frame, source=source_line, show_name=_same):
         text = '  File "%s", line %s' % (show_name(frame.filename), frame.lineno)
         if frame.function:
             text += ", in %s" % frame.function
-        line = source(frame.filename, frame.lineno)
     else:
-        text, line = "  %s" % frame.filename, ""
+        text = "  %s" % frame.filename
+    line = frame.source_line(source)
     return [text, "    %s" % line] if line else [text]
 
 
@@ -120,7 +113,7 @@ def _pretty_top(snapshot, groups, shown, first, source, show_name, limit):
         frame = statistic.traceback[-1]
         lines.append("#%d: %s: %.1f KiB" % (number, place_text(frame, key_type, show_name),
                                             statistic.size / 1024))
-        line = source(frame.filename, frame.lineno) if frame.has_line else ""
+        line = frame.source_line(source)
         if line:
             lines.append("    %s" % line)
     others, size, _count = groups.rest(first + len(shown))

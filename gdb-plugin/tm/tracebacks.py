@@ -11,11 +11,18 @@ from functools import total_ordering
 UNKNOWN = "<unknown>"
 
 
+def source_line(filename, lineno):
+    """A source line without its indentation; "" when it cannot be read."""
+    if "\0" in filename:
+        return ""
+    return linecache.getline(filename, lineno).strip()
+
+
 @total_ordering
 class Frame:
     """A frame of a traceback; equal to another one of the same file and line."""
 
-    __slots__ = ("_frame", "function", "module", "address", "inlined", "has_line")
+    __slots__ = ("_frame", "function", "module", "address", "inlined", "has_line", "line")
 
     def __init__(self, filename, lineno=None, function=None, module=None, address=None,
                  inlined=False, has_line=True):
@@ -27,6 +34,7 @@ class Frame:
         self.address = address
         self.inlined = inlined
         self.has_line = has_line  # False: filename only says where the code is
+        self.line = None  # the source line, in a snapshot that was loaded with its lines
 
     @classmethod
     def from_symbol(cls, address, symbol):
@@ -58,6 +66,12 @@ class Frame:
     def source(self):
         """The source file, or None where there is no line information."""
         return self._frame[0] if self.has_line else None
+
+    def source_line(self, find=source_line):
+        """The source line without its indentation; "" where there is none."""
+        if self.line is not None:
+            return self.line
+        return find(self.filename, self.lineno) if self.has_line else ""
 
     def __eq__(self, other):
         if not isinstance(other, Frame):
@@ -159,7 +173,7 @@ class Traceback(Sequence):
                 lines.append("  %s" % frame.filename)
                 continue
             lines.append('  File "%s", line %s' % (frame.filename, frame.lineno))
-            line = linecache.getline(frame.filename, frame.lineno).strip()
+            line = frame.source_line()
             if line:
                 lines.append("    %s" % line)
         return lines

@@ -15,7 +15,7 @@ from unittest import mock
 
 import _tm
 import tm
-from tm import dumpfile
+from tm import dumpfile, render
 from tm.tracebacks import Frame
 
 FULL = bool(os.environ.get("TM_TEST_FULL"))
@@ -37,7 +37,7 @@ def random_snapshot(chance):
 
 def frame_facts(frame):
     return (frame.filename, frame.lineno, frame.function, frame.module, frame.address,
-            frame.inlined, frame.has_line)
+            frame.inlined, frame.has_line, frame.line)
 
 
 def facts(snapshot):
@@ -102,6 +102,28 @@ class RoundTrip(Folder):
                          "size", "tracebacks"):
                 self.assertEqual(getattr(loaded, name), getattr(snapshot, name))
             self.assertEqual(loaded.origin, self.path)
+
+    def test_source_lines_come_along(self):
+        source = os.path.join(self.folder, "there.c")
+        with open(source, "w", encoding="utf-8") as file:
+            file.write("one\n\tzwei = é;  \n")
+        frames = ((source, 2), (source, 3), ("/not/there.c", 1))
+        snapshot = tm.Snapshot.from_traces([(0, 5, frames, 3)], 10)
+        text = snapshot.traces[0].traceback.format()
+        self.assertIn("    zwei = é;", text)
+        shown = render.render_top(snapshot, "traceback", 1)
+        snapshot.dump(self.path)
+        for _ in range(2):  # what was loaded is dumped again
+            with mock.patch("linecache.getline", lambda *_where: ""):
+                loaded = tm.Snapshot.load(self.path)
+                self.assertEqual(loaded.traces[0].traceback.format(), text)
+                self.assertEqual(render.render_top(loaded, "traceback", 1), shown)
+                loaded.dump(self.path)
+        with mock.patch("linecache.getline", lambda *_where: "found here"):
+            self.assertEqual(tm.Snapshot.load(self.path).traces[0].traceback.format(),
+                             ['  File "/not/there.c", line 1', "    found here",
+                              '  File "%s", line 3' % source, "    found here",
+                              '  File "%s", line 2' % source, "    zwei = é;"])
 
     def test_attributes_of_plain_data_are_kept(self):
         snapshot = random_snapshot(random.Random(1))

@@ -8,7 +8,8 @@ import os
 import time
 from typing import Any, Dict, List
 
-from tm import process, render
+from tm import dumpfile, process, render
+from tm.commands import sources
 from tm.commands.framework import TmCommand, command
 from tm.commands.output import plural, table, write, write_json
 from tm.errors import TmError
@@ -106,8 +107,8 @@ class Dump(TmCommand):
         summary="Write a snapshot to a file.",
         arguments=(FILE, Argument("NAME", "snapshot", "The snapshot.  Default: the last one.",
                                   optional=True)),
-        details="The file holds all names, so that it reads the same on another machine.  It is\n"
-                "written whole or not at all.",
+        details="The file holds all names and source lines, so that it reads the same on another\n"
+                "machine.  It is written whole or not at all.",
         examples=("tm dump before.tm", "tm dump ~/leak.tm 3"))
 
     def run(self, values: Parsed, from_tty: bool) -> None:
@@ -116,7 +117,7 @@ class Dump(TmCommand):
             raise TmError('There is no snapshot to write: "tm snapshot" takes one.')
         path = path_of(values.file)
         try:
-            snapshot.dump(path)
+            dumpfile.dump(snapshot, path, sources.Finder().line)
             size = os.path.getsize(path)
         except OSError as error:
             raise TmError("Cannot write %s: %s." % (path, error.strerror)) from None
