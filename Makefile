@@ -69,10 +69,14 @@ HELPER_FLAGS := $(STANDARD) $(OPTIMIZE) $(WARNINGS) -ffreestanding -fPIC -fvisib
 	-fno-stack-protector -fno-jump-tables -fno-builtin -fno-plt -fcf-protection=branch \
 	-fasynchronous-unwind-tables -fno-exceptions -mgeneral-regs-only -Wframe-larger-than=512 \
 	-Iinclude -Ihelper -Ihelper/arch/x86_64
-HELPER_SOURCES := $(filter-out helper/preload.c,$(wildcard helper/*.c)) \
-	$(wildcard helper/arch/x86_64/*.c helper/arch/x86_64/*.S)
+HELPER_SOURCES := $(filter-out %/preload.c %/preload.S,$(wildcard helper/*.c) \
+	$(wildcard helper/arch/x86_64/*.c helper/arch/x86_64/*.S))
 HELPER_OBJECTS := $(HELPER_SOURCES:%=$B/%.o)
 HELPER_SCRIPT  := $(wildcard helper/helper.lds)
+
+# The same helper as plain bytes, in a library that traces from the start.
+PRELOAD_FLAGS = $(STANDARD) $(OPTIMIZE) $(WARNINGS) -D_GNU_SOURCE= -fPIC -fvisibility=hidden \
+	-fcf-protection=branch -Iinclude -Ihelper -I$B/preload -Wa,-I,$B/preload
 
 # ---- the extension ----------------------------------------------------------
 
@@ -83,7 +87,7 @@ NATIVE_SOURCES := $(wildcard gdb-plugin/native/*.c)
 NATIVE_OBJECTS := $(NATIVE_SOURCES:%=$B/%.o)
 PYTHON_INCLUDE  = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
 
-all: $(if $(HELPER_OBJECTS),$B/tm-helper.so) $(if $(NATIVE_OBJECTS),$B/_tm.abi3.so) ## build the helper and the extension module
+all: $(if $(HELPER_OBJECTS),$B/tm-helper.so $B/libtm-preload.so) $(if $(NATIVE_OBJECTS),$B/_tm.abi3.so) ## build the helper and the extension module
 
 # Objects follow the compiler and its flags, so that CC=clang rebuilds.
 $B/flags: FORCE
@@ -108,6 +112,20 @@ $B/tm-helper.so: $(HELPER_OBJECTS) $(HELPER_SCRIPT) tests/house/freestanding
 		$(HELPER_SCRIPT:%=-Wl,-T,%) -o $@ $(HELPER_OBJECTS)
 	$(Q)objcopy -N memcpy -N memset $@
 	$(Q)tests/house/freestanding $@
+
+$B/preload/helper.bin: $B/tm-helper.so
+	@mkdir -p $(@D)
+	$(Q)objcopy -O binary $< $@
+
+$B/preload/preload_image.h: $B/tm-helper.so helper/preload-symbols
+	@mkdir -p $(@D)
+	$(Q)helper/preload-symbols $< >$@
+
+$B/libtm-preload.so: helper/preload.c helper/arch/x86_64/preload.S helper/preload.h \
+		include/tm_layout.h $B/preload/preload_image.h $B/preload/helper.bin $B/flags
+	@echo '  LINK  $@'
+	$(Q)$(CC) $(PRELOAD_FLAGS) -shared -Wl,-z,now,-z,noexecstack -Wl,--build-id \
+		-Wl,--hash-style=gnu -o $@ $(filter %.c %.S,$^)
 
 $B/_tm.abi3.so: $(NATIVE_OBJECTS)
 	@echo '  LINK  $@'
@@ -193,7 +211,8 @@ install: all ## install below PREFIX (/usr/local); DESTDIR is honoured
 	install -d $(LIBRARY)
 	cp -R gdb-plugin/tm $(LIBRARY)/
 	find $(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
-	install -m 644 gdb-plugin/tm-gdb.py $B/tm-helper.so $B/_tm.abi3.so $(LIBRARY)/
+	install -m 644 gdb-plugin/tm-gdb.py $B/tm-helper.so $B/libtm-preload.so \
+		$B/_tm.abi3.so $(LIBRARY)/
 	install -d $(DESTDIR)$(PREFIX)/include
 	install -m 644 $(wildcard include/tm.h) include/tm_layout.h $(DESTDIR)$(PREFIX)/include/
 	@echo "In gdb: source $(PREFIX)/lib/tm/tm-gdb.py"

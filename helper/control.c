@@ -155,6 +155,21 @@ long tm_control_clear(void)
  * Of the helper's memory only its image and the relays are left; the debugger,
  * which has seen that no thread stands in either, takes those.
  */
+/* Stubs of libtm-preload.so lead straight to what they stand in for. */
+static void release_stubs(void)
+{
+	struct tm_patch *all = (struct tm_patch *)tm_header.patches;
+	uint32_t i;
+
+	for (i = 0; i < tm_header.patch_count && i < TM_MAX_PATCHES; i++) {
+		if (all[i].length)
+			continue;
+		all[i].entry = 0;
+		if (all[i].original)
+			all[i].relay = all[i].original;
+	}
+}
+
 long tm_control_unmap(void)
 {
 	struct tm_generation *generation = (struct tm_generation *)tm_header.generation;
@@ -162,6 +177,7 @@ long tm_control_unmap(void)
 	if (tm_header.state != TM_STATE_IDLE)
 		return -TM_EINVAL;
 	store_release(&tm_header.magic, 0); /* nobody finds it any more */
+	release_stubs();
 	tm_header.generation = 0;
 	while (generation) {
 		struct tm_generation *older = (struct tm_generation *)generation->retired;

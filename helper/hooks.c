@@ -424,8 +424,13 @@ uint64_t tm_hook_unmap(const struct tm_entry *entry)
 /* The loader's list of objects changes, or has changed: see modules.c. */
 uint64_t tm_hook_loader(const struct tm_entry *entry)
 {
+	uint64_t result;
+
 	add_relaxed(&tm_header.loader_events, 1);
-	return tm_call_original(entry, patch_of(entry));
+	result = tm_call_original(entry, patch_of(entry));
+	if (!patch_of(entry)->length) /* dlclose itself, not the loader's notice of its work */
+		add_relaxed(&tm_header.loader_events, 1);
+	return result;
 }
 
 /* ---- what the program tracks itself: tm.h --------------------------------- */

@@ -58,9 +58,9 @@ struct tm_slot {
  * count.
  */
 struct tm_segment {
-	uint32_t capacity; /* slots; constant */
-	uint32_t depth;    /* directory bits this segment was made for; constant */
-	uint32_t live;     /* records; written by hooks, shard lock */
+	uint32_t capacity;    /* slots; constant */
+	uint32_t depth;       /* directory bits this segment was made for; constant */
+	uint32_t live;        /* records; written by hooks, shard lock */
 	uint32_t moving_from; /* index + 1; written by hooks, shard lock */
 	uint32_t moving_to;   /* index; likewise */
 	uint32_t reserved0;
@@ -251,6 +251,9 @@ struct tm_module_list {
 /*
  * One redirected function.  Written by the debugger before the jump is, read
  * by the hooks, and by any later debugger that wants to undo it.
+ * Length 0: the function is a stub that stands in for another one (of
+ * libtm-preload.so, which writes it) and jumps to `relay` of itself; `original`
+ * is what it stands in for, 0 while there is nothing of that name.
  */
 struct tm_patch {
 	uint64_t function;               /* entry of the function */
@@ -259,7 +262,7 @@ struct tm_patch {
 	uint64_t original;               /* relocated prologue: call this to run the function */
 	uint8_t saved[TM_PATCH_BYTES];   /* bytes before patching */
 	uint8_t written[TM_PATCH_BYTES]; /* bytes after patching */
-	uint8_t length;                  /* bytes patched, 5 … TM_PATCH_BYTES */
+	uint8_t length;                  /* bytes patched, 5 … TM_PATCH_BYTES; 0: see above */
 	uint8_t active;        /* 1 while `written` is in place; written by the debugger */
 	uint8_t shape;         /* TM_SHAPE_* */
 	uint8_t size_argument; /* position 0 … 5, or TM_NO_ARGUMENT */
@@ -273,7 +276,8 @@ struct tm_patch {
 	uint32_t reserved0;
 	char name[48];   /* NUL-terminated, cut when longer */
 	uint64_t module; /* start of the module it is in */
-	uint64_t reserved[3];
+	uint64_t entry;  /* length 0: the helper's stub that relay leads to; 0 once it is gone */
+	uint64_t reserved[2];
 };
 
 #define TM_MAX_PATCHES 512u

@@ -136,6 +136,7 @@ static const struct field fields[] = {
 	FIELD(tm_patch, reserved0),
 	FIELD(tm_patch, name),
 	FIELD(tm_patch, module),
+	FIELD(tm_patch, entry),
 	FIELD(tm_patch, reserved),
 
 	STRUCT(tm_relay_region),

@@ -160,6 +160,8 @@ class Plan:
         index = self.known.get(function.address)
         if index is not None:
             patch = self.existing[index]
+            if not patch["length"] and not patch["original"]:
+                return  # a stub that stands in for nothing
             now = inferior.read(patch["address"], patch["length"])
             if now == patch["saved"][: patch["length"]]:
                 self.again.append(index)

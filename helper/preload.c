@@ -1,0 +1,389 @@
+/*
+ * libtm-preload.so: traces a program from its start, without a debugger.
+ *
+ *     TM_TRACE=NFRAME LD_PRELOAD=…/libtm-preload.so program
+ *
+ * The allocator functions of preload.h are stubs here.  At the first call of
+ * one the helper's image is mapped as the debugger would map it, so that every
+ * debugger that comes later finds it, and the stubs lead to its hooks; without
+ * TM_TRACE they lead to the functions they stand for.
+ *
+ * Parts of this run inside the loader and inside malloc.  They may use: the
+ * loader's list of objects, system calls, functions of libc that do not
+ * allocate.  Must never allocate, wait, or change errno.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "preload.h"
+#include "preload_image.h"
+#include "tm_layout.h"
+
+#define HIDDEN __attribute__((visibility("hidden")))
+#define PAGE 4096u
+#define SYMBOL_HIDDEN 0x8000u /* in .gnu.version: not the default version */
+
+_Static_assert(sizeof(struct tm_patch) == TM_PRELOAD_PATCH_SIZE, "preload.S counts on it");
+_Static_assert(offsetof(struct tm_patch, relay) == TM_PRELOAD_RELAY, "preload.S counts on it");
+
+/* preload.S */
+extern const uint8_t tm_preload_image[] HIDDEN;
+extern const uint8_t tm_preload_image_end[] HIDDEN;
+extern const uint64_t tm_preload_stubs[] HIDDEN; /* in the order of preload.h … */
+extern const char tm_preload_enter[] HIDDEN;     /* … and where they lead at first */
+
+/* The linker: where this library begins. */
+extern const char __ehdr_start[] HIDDEN;
+
+uint64_t tm_preload_resolve(struct tm_patch *patch) HIDDEN;
+
+#define NONE TM_NO_ARGUMENT
+#define STUB(function_name, shape_name, size, count, block) \
+	{                                                   \
+		.relay = (uint64_t)tm_preload_enter,        \
+		.name = #function_name,                     \
+		.shape = TM_SHAPE_##shape_name,             \
+		.size_argument = size,                      \
+		.count_argument = count,                    \
+		.block_argument = block,                    \
+	},
+
+/*
+ * The stubs' patches, which become those of the helper's header; a debugger
+ * adds its own behind them.  Length 0: no byte of the function was changed.
+ */
+struct tm_patch tm_preload_patches[TM_MAX_PATCHES] HIDDEN = {TM_PRELOAD_FUNCTIONS(STUB)};
+
+#undef STUB
+#define STUB(name, shape, size, count, block) +1
+#define STUBS (0 TM_PRELOAD_FUNCTIONS(STUB))
+
+/* ---- finding the functions that are stood in for ------------------------ */
+
+/* A search through the loader's objects, in their order. */
+struct search {
+	const char *name;
+	uint64_t found;
+	bool passed; /* this library: as with RTLD_NEXT what comes before it does not count */
+};
+
+/* The tables of one object, from its dynamic section. */
+struct tables {
+	const ElfW(Sym) * symbols;
+	const char *strings;
+	const uint32_t *gnu_hash;
+	const uint16_t *versions;
+};
+
+static bool read_tables(const struct dl_phdr_info *object, struct tables *ret)
+{
+	const ElfW(Dyn) *entry = NULL;
+	int i;
+
+	*ret = (struct tables){0};
+	for (i = 0; i < object->dlpi_phnum; i++)
+		if (object->dlpi_phdr[i].p_type == PT_DYNAMIC)
+			entry = (const ElfW(Dyn) *)(object->dlpi_addr +
+						    object->dlpi_phdr[i].p_vaddr);
+	for (; entry && entry->d_tag != DT_NULL; entry++) {
+		uint64_t address = entry->d_un.d_ptr;
+
+		/* The loader relocates these, but where the section cannot be written. */
+		if (address < object->dlpi_addr)
+			address += object->dlpi_addr;
+		if (entry->d_tag == DT_SYMTAB)
+			ret->symbols = (const ElfW(Sym) *)address;
+		else if (entry->d_tag == DT_STRTAB)
+			ret->strings = (const char *)address;
+		else if (entry->d_tag == DT_GNU_HASH)
+			ret->gnu_hash = (const uint32_t *)address;
+		else if (entry->d_tag == DT_VERSYM)
+			ret->versions = (const uint16_t *)address;
+	}
+	return ret->symbols && ret->strings && ret->gnu_hash;
+}
+
+static bool is_function(const struct tables *tables, uint32_t index, const char *name)
+{
+	const ElfW(Sym) *symbol = &tables->symbols[index];
+
+	return symbol->st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symbol->st_info) == STT_FUNC &&
+	       !(tables->versions && tables->versions[index] & SYMBOL_HIDDEN) &&
+	       !strcmp(tables->strings + symbol->st_name, name);
+}
+
+/* The index of a function by the GNU hash table, 0 when it is not there. */
+static uint32_t find_symbol(const struct tables *tables, const char *name)
+{
+	const uint32_t *table = tables->gnu_hash;
+	uint32_t bucket_count = table[0], first = table[1], bloom_words = table[2];
+	const uint32_t *buckets = table + 4 + bloom_words * 2;
+	const uint32_t *chain = buckets + bucket_count;
+	uint32_t hash = 5381, index;
+	const char *c;
+
+	for (c = name; *c; c++)
+		hash = hash * 33 + (uint8_t)*c;
+	index = bucket_count ? buckets[hash % bucket_count] : 0;
+	if (index < first)
+		return 0;
+	for (;; index++) {
+		uint32_t other = chain[index - first];
+
+		if ((hash | 1) == (other | 1) && is_function(tables, index, name))
+			return index;
+		if (other & 1)
+			return 0;
+	}
+}
+
+static int search_object(struct dl_phdr_info *object, size_t size, void *context)
+{
+	struct search *search = context;
+	struct tables tables;
+	uint32_t index;
+
+	(void)size;
+	if (object->dlpi_addr == (uint64_t)__ehdr_start) {
+		search->passed = true;
+		return 0;
+	}
+	if (!search->passed || !read_tables(object, &tables))
+		return 0;
+	index = find_symbol(&tables, search->name);
+	if (!index)
+		return 0;
+	search->found = object->dlpi_addr + tables.symbols[index].st_value;
+	return 1;
+}
+
+/* dlsym(RTLD_NEXT, name), but it never allocates and finds objects that are not global, too. */
+static uint64_t find_next(const char *name)
+{
+	struct search search = {.name = name};
+
+	dl_iterate_phdr(search_object, &search);
+	return search.found;
+}
+
+static bool begins_with(const char *text, const char *prefix)
+{
+	return !strncmp(text, prefix, strlen(prefix));
+}
+
+/* What a program without this library would call.  0: nothing. */
+static uint64_t find_function(const char *name)
+{
+	uint64_t found = find_next(name);
+
+	/* Forms that not every library has, and the plain one that does the same. */
+	if (!found && (begins_with(name, "free_") || !strcmp(name, "cfree")))
+		found = find_next("free");
+	if (!found && !strcmp(name, "_ZdlPvm"))
+		found = find_next("_ZdlPv");
+	if (!found && !strcmp(name, "_ZdaPvm"))
+		found = find_next("_ZdaPv");
+	return found;
+}
+
+/* ---- the helper ---------------------------------------------------------- */
+
+#define UNTRACED ": the program runs untraced"
+
+#define FRESH 0u
+#define STARTING 1u /* by some thread; nobody waits for it */
+#define STARTED 2u  /* traced or not */
+
+static uint32_t state;
+static struct tm_header *traced; /* NULL: the program is not traced; for begin() alone */
+static bool told_libgcc;
+
+/* One line on standard error. */
+static void complain(const char *what, const char *why)
+{
+	char text[200];
+	int length = snprintf(text, sizeof(text), "tm: %.80s%s.\n", what, why);
+
+	if (write(STDERR_FILENO, text, (size_t)length) < 0)
+		return; /* there is nobody to tell */
+}
+
+/* The helper's entry stub for a shape of function. */
+static uint64_t entry_of_shape(uint64_t image, uint8_t shape)
+{
+	switch (shape) {
+	case TM_SHAPE_ALLOC:
+		return image + IMAGE_tm_entry_alloc;
+	case TM_SHAPE_FREE:
+		return image + IMAGE_tm_entry_free;
+	case TM_SHAPE_REALLOC:
+		return image + IMAGE_tm_entry_realloc;
+	case TM_SHAPE_STORE:
+		return image + IMAGE_tm_entry_store;
+	default:
+		return image + IMAGE_tm_entry_loader;
+	}
+}
+
+/* Lets a stub lead to the helper, or straight to its function. */
+static void direct(struct tm_patch *patch)
+{
+	patch->active = patch->entry != 0;
+	__atomic_store_n(&patch->relay, patch->entry ? patch->entry : patch->original,
+			 __ATOMIC_RELEASE);
+}
+
+/* Maps the helper and makes its header valid.  NULL when the kernel refuses. */
+static struct tm_header *map_helper(void)
+{
+	uint64_t size = (IMAGE_tm_image_end + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct tm_header *header;
+	uint32_t i;
+
+	if (base == MAP_FAILED)
+		return NULL;
+	memcpy(base, tm_preload_image, (size_t)(tm_preload_image_end - tm_preload_image));
+	if (mprotect(base, IMAGE_tm_header, PROT_READ | PROT_EXEC)) {
+		munmap(base, size);
+		return NULL;
+	}
+	header = (struct tm_header *)(base + IMAGE_tm_header);
+	memcpy(header->helper_build_id, IMAGE_BUILD_ID, sizeof(IMAGE_BUILD_ID) - 1);
+	((long (*)(void))(base + IMAGE_tm_control_init))();
+	for (i = 0; i < STUBS; i++) {
+		tm_preload_patches[i].function = tm_preload_stubs[i];
+		tm_preload_patches[i].address = tm_preload_stubs[i];
+		tm_preload_patches[i].module = (uint64_t)__ehdr_start;
+		tm_preload_patches[i].entry =
+			entry_of_shape((uint64_t)base, tm_preload_patches[i].shape);
+	}
+	header->patches = (uint64_t)tm_preload_patches;
+	header->patch_count = STUBS;
+	return header;
+}
+
+/* TM_TRACE: how many frames.  0 when nothing is to be traced, or the value makes no sense. */
+static uint32_t wanted_frames(void)
+{
+	static const char name[] = "TM_TRACE=";
+	const char *c;
+	uint32_t frames = 0;
+	char **variable = environ;
+
+	while (*variable && !begins_with(*variable, name))
+		variable++;
+	if (!*variable || !(*variable)[strlen(name)])
+		return 0;
+	for (c = *variable + strlen(name); *c >= '0' && *c <= '9' && frames <= TM_MAX_FRAMES; c++)
+		frames = frames * 10 + (uint32_t)(*c - '0');
+	if (!*c && frames >= 1 && frames <= TM_MAX_FRAMES)
+		return frames;
+	complain(*variable, " is not a number of frames from 1 to 1000" UNTRACED);
+	return 0;
+}
+
+static struct tm_header *start_tracing(uint32_t frames)
+{
+	struct tm_header *header = map_helper();
+	uint32_t i;
+
+	if (!header) {
+		complain("no memory for the helper", UNTRACED);
+		return NULL;
+	}
+	if (!((long (*)(uint32_t))(header->image_start + IMAGE_tm_control_start))(frames))
+		return header;
+	complain("no memory for the trace table", UNTRACED);
+	for (i = 0; i < STUBS; i++)
+		tm_preload_patches[i].entry = 0;
+	return NULL;
+}
+
+/* Lets exceptions pass through the helper's frames.  False when libgcc is not there. */
+static bool tell_libgcc(const struct tm_header *header)
+{
+	uint64_t *told = (uint64_t *)(header->image_start + IMAGE_tm_frame_deregister);
+	uint64_t enter = find_next("__register_frame_info");
+	uint64_t leave = find_next("__deregister_frame_info");
+
+	if (!enter || !leave)
+		return false;
+	((void (*)(uint64_t, uint64_t))enter)(header->image_start + IMAGE_tm_eh_frame_start,
+					      header->image_start + IMAGE_tm_frame_object);
+	*told = leave;
+	return true;
+}
+
+/* Once, at the first call or, if there is none, when the library is initialised. */
+static void start(void)
+{
+	uint32_t expected = FRESH, frames, i;
+	int before = errno;
+
+	/* Before libc knows its environment the loader alone allocates. */
+	if (!environ || !__atomic_compare_exchange_n(&state, &expected, STARTING, false,
+						     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		return;
+	for (i = 0; i < STUBS; i++)
+		tm_preload_patches[i].original = find_function(tm_preload_patches[i].name);
+	frames = wanted_frames();
+	if (frames)
+		traced = start_tracing(frames);
+	if (traced)
+		told_libgcc = tell_libgcc(traced);
+	__atomic_store_n(&state, STARTED, __ATOMIC_RELEASE);
+	for (i = 0; i < STUBS; i++)
+		if (tm_preload_patches[i].original)
+			direct(&tm_preload_patches[i]);
+	errno = before;
+}
+
+/*
+ * A stub that leads nowhere yet is called: before the start, in the middle of
+ * it, or because its library was not there.  Returns where the call goes on.
+ */
+uint64_t tm_preload_resolve(struct tm_patch *patch)
+{
+	uint64_t original;
+
+	if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) == FRESH)
+		start();
+	original = patch->original ? patch->original : find_function(patch->name);
+	if (!original) {
+		complain(patch->name, " is called, but no library has it");
+		__builtin_trap();
+	}
+	patch->original = original;
+	if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != STARTED)
+		return original;
+	direct(patch);
+	return patch->relay;
+}
+
+/*
+ * libgcc comes with the program, or with an object that is loaded later; it is
+ * the same one then, because it stays loaded from now on.  That is our doing,
+ * and what the loader allocates for it is not the program's.
+ */
+__attribute__((constructor)) static void begin(void)
+{
+	int before = errno;
+
+	start();
+	if (traced && !told_libgcc) {
+		__atomic_store_n(&traced->state, TM_STATE_IDLE, __ATOMIC_RELEASE);
+		if (dlopen("libgcc_s.so.1", RTLD_LAZY))
+			told_libgcc = tell_libgcc(traced);
+		__atomic_store_n(&traced->state, TM_STATE_TRACING, __ATOMIC_RELEASE);
+	}
+	errno = before;
+}
