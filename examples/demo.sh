@@ -52,14 +52,11 @@ load=$!
 # What a person would type, between two looks of two seconds at the running server.
 cat >"$folder/session.gdb" <<'SESSION'
 python
+import json
 import os
 import signal
-import sys
 import threading
 import gdb
-
-sys.path.insert(0, "tests/e2e")
-import tables  # reads the trace table block by block
 
 
 def say(line):
@@ -75,13 +72,6 @@ def run_for(seconds):
     gdb.execute("continue", to_string=True)
 
 
-def biggest_block():
-    table = tables.Table(gdb.selected_inferior().pid, tables.layout_from_debug_info())
-    blocks = table.blocks()
-    table.close()
-    return max(blocks, key=lambda address: blocks[address][0])
-
-
 for setting in ("pagination off", "confirm off", "print thread-events off", "width 0",
                 "debuginfod enabled off"):
     gdb.execute("set " + setting)
@@ -92,7 +82,9 @@ say("tm snapshot")
 say("tm top lineno")
 run_for(2)
 say("tm diff 1 now")
-say(f"tm traceback {biggest_block():#x}")
+say("tm traces -address -limit 3")
+traces = json.loads(gdb.execute("tm traces -address -limit 1 -json", to_string=True))["traces"]
+say("tm traceback " + traces[0]["address"])
 say("tm status")
 say("tm stop")
 say("detach")
