@@ -46,8 +46,8 @@ class Again(TestCase):
         second = self.session()
         second.attach(self.process)
         status = second.json("tm status -json")
-        self.assertEqual((status["tracing"], status["traceback_limit"], status["blocks"]),
-                         (True, 5, 3))
+        self.assertEqual((status["tracing"], status["traceback_limit"], status["blocks"],
+                          status["tracebacks"]), (True, 5, 3, 1))
         self.assertOneLine(second.run("tm start 9"), r"(?i)already tracing.*\b5\b")
         self.assertEqual(self.kept(second), [(3, 9000)])
         block = second.evaluate("(unsigned long)kept[1]")
