@@ -12,6 +12,7 @@
 #include "table.h"
 #include "arena.h"
 #include "lock.h"
+#include "segment.h"
 #include "traceback.h"
 
 #define ARENA_BYTES (64u * 1024)
@@ -58,50 +59,6 @@ static uint32_t class_for(uint32_t live)
 	while (class < CLASSES - 1 && live > class_capacity(class) / 5 * 4)
 		class += 1;
 	return class;
-}
-
-static struct tm_shard *shard_of(const struct tm_generation *generation, uint64_t address)
-{
-	return (struct tm_shard *)generation->shards + tm_shard_index(address);
-}
-
-static uint64_t *directory_of(const struct tm_shard *shard, uint32_t *depth)
-{
-	uint64_t directory = shard->directory;
-
-	*depth = (uint32_t)(directory & TM_DIRECTORY_DEPTH_MASK);
-	return (uint64_t *)(directory & ~TM_DIRECTORY_DEPTH_MASK);
-}
-
-static struct tm_segment *segment_of(const struct tm_shard *shard, uint64_t address)
-{
-	uint32_t depth;
-	uint64_t *directory = directory_of(shard, &depth);
-
-	return (struct tm_segment *)directory[tm_directory_index(address, depth)];
-}
-
-static struct tm_slot *slots_of(const struct tm_segment *segment)
-{
-	return (struct tm_slot *)(segment + 1);
-}
-
-/* Where probing starts: at a cache line's first slot. */
-static uint32_t first_slot(uint64_t address, uint32_t capacity)
-{
-	uint64_t hash = (address >> 3) * UINT64_C(0xd6e8feb86659fd93);
-
-	return (uint32_t)((hash >> 32) * (capacity / 4) >> 32) * 4;
-}
-
-static uint32_t next_slot(uint32_t slot, uint32_t capacity)
-{
-	return slot + 1 == capacity ? 0 : slot + 1;
-}
-
-static bool is_live(uint64_t key)
-{
-	return key > TM_SLOT_DEAD;
 }
 
 /* ---- memory of segments ------------------------------------------------ */
@@ -388,9 +345,8 @@ static inline bool is_of_domain(const struct tm_generation *generation, const st
 	return likely(!domain) || traceback_domain(generation, tm_slot_traceback(slot)) == domain;
 }
 
-static struct tm_slot *slot_find(const struct tm_generation *generation,
-				 const struct tm_segment *segment, uint64_t address,
-				 uint32_t domain)
+struct tm_slot *slot_find(const struct tm_generation *generation, const struct tm_segment *segment,
+			  uint64_t address, uint32_t domain)
 {
 	struct tm_slot *slots = slots_of(segment);
 	uint32_t capacity = segment->capacity;
@@ -565,53 +521,5 @@ bool table_find(const struct tm_generation *generation, uint64_t address, uint32
 	ret->size = tm_slot_size(slot);
 	ret->traceback = tm_slot_traceback(slot);
 	ret->domain = domain;
-	return true;
-}
-
-static uint32_t domain_of(const struct tm_generation *generation, const struct tm_slot *slot)
-{
-	return slot->key & TM_SLOT_FOREIGN ? traceback_domain(generation, tm_slot_traceback(slot))
-					   : 0;
-}
-
-bool table_is_valid(const struct tm_generation *generation)
-{
-	const struct tm_shard *shards = (const struct tm_shard *)generation->shards;
-	uint32_t s, e, i;
-
-	for (s = 0; s < TM_SHARDS; s++) {
-		uint32_t depth;
-		const uint64_t *directory = directory_of(&shards[s], &depth);
-		uint64_t live_in_shard = 0;
-
-		for (e = 0; e < UINT32_C(1) << depth; e++) {
-			const struct tm_segment *segment = (const struct tm_segment *)directory[e];
-			const struct tm_slot *slots = slots_of(segment);
-			uint32_t live = 0;
-
-			if (segment->depth > depth || segment->capacity > TM_MAX_SEGMENT)
-				return false;
-			if (e != (e & ((UINT32_C(1) << segment->depth) - 1)))
-				continue;
-			for (i = 0; i < segment->capacity; i++) {
-				uint64_t address = tm_slot_address(&slots[i]);
-
-				if (slots[i].key == TM_SLOT_DEAD)
-					return false; /* only while a record moves */
-				if (!is_live(slots[i].key))
-					continue;
-				live++;
-				if (segment_of(&shards[s], address) != segment ||
-				    slot_find(generation, segment, address,
-					      domain_of(generation, &slots[i])) != &slots[i])
-					return false;
-			}
-			if (live != segment->live || segment->moving_from)
-				return false;
-			live_in_shard += live;
-		}
-		if (live_in_shard != shards[s].live)
-			return false;
-	}
 	return true;
 }

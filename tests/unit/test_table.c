@@ -1,5 +1,6 @@
 /*
- * links: helper/table.c helper/traceback.c helper/arena.c helper/arch/x86_64/system.S
+ * links: helper/table.c helper/table_check.c helper/traceback.c helper/arena.c
+ *        helper/arch/x86_64/system.S
  *
  * The trace table against a plain model: what was put is found, what was taken
  * is gone, whatever the addresses look like, and the table keeps the
