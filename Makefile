@@ -34,7 +34,7 @@ help: ## print this list
 PACKAGES_BUILD := gdb gcc make binutils libc6-dev libdw-dev libelf-dev libzydis-dev libzstd-dev \
 	python3 python3-dev
 PACKAGES_DEMO  := redis-server redis-tools
-PACKAGES_TEST  := $(PACKAGES_DEMO) g++ libdwarf-dev libcmocka-dev libunwind-dev \
+PACKAGES_TEST  := $(PACKAGES_DEMO) g++ gdbserver libdwarf-dev libcmocka-dev libunwind-dev \
 	libgoogle-perftools-dev libmimalloc-dev libjemalloc-dev libevent-dev musl-tools sqlite3 libc6-dbg \
 	python3.11-dbg dpkg-dev flake8 valgrind
 PACKAGES_LINT  := clang clang-format flake8

@@ -55,7 +55,7 @@ def examine() -> List[Check]:
         files = list(maps.mapped_files(mappings))
         found: List[patches.Function] = []
         checks.append(_guard("allocators", lambda: _allocators(files, found)))
-        if found:
+        if checks[-1].result == OK:
             plan = patches.Plan(mappings, _patch_list())
             checks.append(_guard("redirection", lambda: _redirection(plan, found)))
             checks.append(_guard("breakpoints", lambda: _breakpoints(plan)))

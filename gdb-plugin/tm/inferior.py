@@ -7,13 +7,12 @@ as it found it: settings, selected thread and frame.
 import contextlib
 import os
 import re
-import tempfile
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import _tm
 import gdb
 
-from . import calls, cores, maps
+from . import calls, cores, maps, remote
 from .errors import TmError
 
 SIGTRAP_BIT = 1 << (5 - 1)
@@ -104,6 +103,8 @@ def quiet_session() -> Iterator[None]:
             _select_frame(level)
         for name, before in reversed(saved):
             gdb.execute(f"set {name} {before}", to_string=True)
+        if is_remote():
+            remote.let_go_of_signal()
 
 
 def _select_frame(level: int) -> None:
@@ -159,11 +160,7 @@ def target_file(path: str) -> bytes:
                 return file.read()
         except OSError as error:
             raise TmError(f"Cannot read {path}: {error.strerror}.") from error
-    with tempfile.TemporaryDirectory(prefix="tm-") as folder:
-        copy = os.path.join(folder, "file")
-        gdb.execute(f"remote get {path} {copy}", to_string=True)
-        with open(copy, "rb") as file:
-            return file.read()
+    return remote.read_file(path)
 
 
 def memory_map() -> List[maps.Mapping]:
@@ -187,7 +184,7 @@ def entry_point() -> int:
 def object_file(path: str) -> str:
     """Where the debugger can read a file that the process has mapped."""
     if is_remote():
-        return path
+        return remote.object_file(path, gdb.selected_inferior().pid, memory_map, read)
     seen_by_process = f"/proc/{gdb.selected_inferior().pid}/root{path}"
     return seen_by_process if os.path.exists(seen_by_process) else path
 
@@ -289,15 +286,18 @@ def _state_from_proc(pid: int, tid: int) -> Optional[ThreadState]:
 def _state_from_gdb(thread: gdb.InferiorThread, tid: int) -> ThreadState:
     current = gdb.selected_thread()
     thread.switch()
-    frame = gdb.newest_frame()
-    state = ThreadState(
-        tid,
-        int(frame.read_register("rip")),
-        int(frame.read_register("rsp")),
-        int(frame.read_register("orig_rax")),
-    )
-    current.switch()
-    return state
+    try:
+        frame = gdb.newest_frame()
+        mask = (1 << 64) - 1
+        try:
+            system_call = int(frame.read_register("orig_rax"))
+        except ValueError:
+            system_call = -1  # a target that does not tell
+        return ThreadState(tid, int(frame.read_register("rip")) & mask,
+                           int(frame.read_register("rsp")) & mask, system_call)
+    finally:
+        if current is not None:
+            current.switch()
 
 
 def set_register(tid: int, name: str, value: int) -> None:

@@ -16,17 +16,23 @@ static pthread_barrier_t filled;
 
 __attribute__((noinline)) static void *small(int i)
 {
-	return malloc((size_t)(16 + i % 7 * 8)); /* line: small */
+	void *volatile block = malloc((size_t)(16 + i % 7 * 8)); /* line: small */
+
+	return block;
 }
 
 __attribute__((noinline)) static void *table(int i)
 {
-	return calloc((size_t)(i + 1), 24); /* line: table */
+	void *volatile block = calloc((size_t)(i + 1), 24); /* line: table */
+
+	return block;
 }
 
 static inline __attribute__((always_inline)) void *text(int i)
 {
-	return realloc(malloc(10), (size_t)(100 + i)); /* line: text */
+	void *volatile block = realloc(malloc(10), (size_t)(100 + i)); /* line: text */
+
+	return block;
 }
 
 __attribute__((noinline)) static void *choose(int i)
