@@ -49,6 +49,20 @@ const struct tm_module *tm_modules_find(uint64_t pc)
 
 static uint64_t published_bytes; /* of all lists; modules lock */
 
+/*
+ * Lists are built in one place that stays and kept in chunks: mappings that
+ * come and go with each list would take the places of the objects they tell of.
+ */
+#define CHUNK_BYTES (UINT64_C(256) << 10)
+
+struct chunk {
+	uint64_t previous;
+	uint64_t size;
+};
+
+static uint64_t chunks, chunk_next, chunk_end; /* modules lock */
+static uint64_t workshop, workshop_size;       /* likewise */
+
 static uint64_t round_to_pages(uint64_t size)
 {
 	return (size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1);
@@ -157,76 +171,129 @@ static bool publish_again(const struct tm_module_list *list)
 	return true;
 }
 
-/* Publishes the list, or gives it back when it tells nothing new. */
-static void publish(struct tm_module_list *list, uint64_t mapped)
+static long map_pages(uint64_t size)
+{
+	long result =
+		sys_mmap(0, size, TM_PROT_READ | TM_PROT_WRITE, TM_MAP_PRIVATE | TM_MAP_ANONYMOUS);
+
+	if (!sys_failed(result))
+		add_relaxed(&tm_header.memory, size);
+	return result;
+}
+
+static long new_chunk(uint64_t size)
+{
+	uint64_t bytes = round_to_pages(size + sizeof(struct chunk));
+	struct chunk *chunk;
+	long result;
+
+	if (bytes < CHUNK_BYTES)
+		bytes = CHUNK_BYTES;
+	result = map_pages(bytes);
+	if (sys_failed(result))
+		return result;
+	chunk = (struct chunk *)result;
+	chunk->previous = chunks;
+	chunk->size = bytes;
+	chunks = (uint64_t)chunk;
+	chunk_next = (uint64_t)(chunk + 1);
+	chunk_end = chunks + bytes;
+	return 0;
+}
+
+/* Publishes a copy of the list, unless it tells nothing new.  0 or a negative errno. */
+static long publish(const struct tm_module_list *list)
 {
 	struct tm_module_list *old = (struct tm_module_list *)tm_header.modules;
-	uint64_t used = round_to_pages(list_size(list));
+	uint64_t size = (list_size(list) + 63) & ~UINT64_C(63);
+	struct tm_module_list *kept;
 
-	if (publish_again(list)) {
-		sys_munmap((uint64_t)list, mapped);
-		return;
+	if (publish_again(list))
+		return 0;
+	if (chunk_end - chunk_next < size) {
+		long result = new_chunk(size);
+
+		if (sys_failed(result))
+			return result;
 	}
-	if (used < mapped)
-		sys_munmap((uint64_t)list + used, mapped - used);
-	add_relaxed(&tm_header.memory, used);
-	published_bytes += used;
-	list->previous = (uint64_t)old;
-	store_release(&tm_header.modules, (uint64_t)list);
+	kept = (struct tm_module_list *)chunk_next;
+	chunk_next += size;
+	published_bytes += size;
+	tm_memcpy(kept, list, list_size(list));
+	kept->previous = (uint64_t)old;
+	store_release(&tm_header.modules, (uint64_t)kept);
 	tm_unwind_forget_rules();
+	return 0;
 }
 
 void tm_modules_unmap(void)
 {
-	struct tm_module_list *list = (struct tm_module_list *)tm_header.modules;
-
 	tm_header.modules = 0;
-	while (list) {
-		struct tm_module_list *previous = (struct tm_module_list *)list->previous;
+	while (chunks) {
+		struct chunk chunk = *(struct chunk *)chunks;
 
-		sys_munmap((uint64_t)list, round_to_pages(list_size(list)));
-		list = previous;
+		sys_munmap(chunks, chunk.size);
+		chunks = chunk.previous;
 	}
+	if (workshop)
+		sys_munmap(workshop, workshop_size);
+	workshop = workshop_size = chunk_next = chunk_end = 0;
 }
 
 /* Room for mappings that come between measuring and reading. */
 #define SPARE_LINES 32u
 #define SPARE_NAMES 2048u
 
+/* The place where lists are built, of at least this size. */
+static long make_workshop(uint64_t size)
+{
+	long result;
+
+	if (workshop_size >= size)
+		return 0;
+	size = round_to_pages(size + size / 2);
+	result = map_pages(size);
+	if (sys_failed(result))
+		return result;
+	if (workshop) {
+		sys_munmap(workshop, workshop_size);
+		__atomic_fetch_sub(&tm_header.memory, workshop_size, __ATOMIC_RELAXED);
+	}
+	workshop = (uint64_t)result;
+	workshop_size = size;
+	return 0;
+}
+
 static long refresh_locked(void)
 {
 	struct tm_module_list *list, *old = (struct tm_module_list *)tm_header.modules;
 	struct tm_module_build build = {0};
-	uint64_t mapped;
+	uint64_t size;
 	long result = tm_maps_measure(&build.room, &build.names_room);
 
 	if (result < 0)
 		return result;
 	build.room += SPARE_LINES + (old ? old->count : 0);
 	build.names_room += SPARE_NAMES + (old ? old->names_size : 0);
-	mapped = round_to_pages(sizeof(*list) + build.room * sizeof(struct tm_module) +
-				build.names_room);
-	result = sys_mmap(0, mapped, TM_PROT_READ | TM_PROT_WRITE,
-			  TM_MAP_PRIVATE | TM_MAP_ANONYMOUS);
+	size = sizeof(*list) + build.room * sizeof(struct tm_module) + build.names_room;
+	result = make_workshop(size);
 	if (sys_failed(result))
 		return result;
-	list = (struct tm_module_list *)result;
+	list = (struct tm_module_list *)workshop;
+	tm_memset(list, 0, size);
 	build.modules = tm_module_array(list);
 	build.names = (char *)(build.modules + build.room);
 	build.names_size = 1; /* offset 0 is the empty name */
 	result = tm_maps_read(&build);
-	if (result < 0) {
-		sys_munmap((uint64_t)list, mapped);
+	if (result < 0)
 		return result;
-	}
 	if (old)
 		keep_gone(&build, old);
 	list->count = build.count;
 	list->names_size = build.names_size;
 	/* The names go directly behind the modules; tm_memcpy copies upward. */
 	tm_memcpy(build.modules + build.count, build.names, build.names_size);
-	publish(list, mapped);
-	return 0;
+	return publish(list);
 }
 
 long tm_modules_refresh(void)
@@ -239,6 +306,22 @@ long tm_modules_refresh(void)
 					 __ATOMIC_RELAXED))
 		return -TM_EAGAIN;
 	result = refresh_locked();
+	store_release(lock, 0);
+	return result;
+}
+
+long tm_modules_refresh_from(const char *text, uint64_t size)
+{
+	uint32_t *lock = &tm_wiped()->modules_lock;
+	uint32_t expected = 0;
+	long result;
+
+	if (!__atomic_compare_exchange_n(lock, &expected, 1, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return -TM_EAGAIN;
+	tm_maps_use(text, size);
+	result = refresh_locked();
+	tm_maps_use(NULL, 0);
 	store_release(lock, 0);
 	return result;
 }
