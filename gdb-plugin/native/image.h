@@ -61,10 +61,11 @@ struct tm_live_status {
 	struct tm_generation generation;
 	struct tm_live_counts counts;
 	uint64_t blocks;
+	uint64_t tracebacks; /* different ones, of the live blocks */
 	uint64_t untracked_frees;
 };
 
-/* The counters alone: quick, whatever the number of blocks is. */
+/* The counters alone; takes one walk of the table, for the number of tracebacks. */
 struct tm_error *tm_image_status(const struct tm_memory *memory, uint64_t header_address,
 				 struct tm_live_status *ret) __attribute__((warn_unused_result));
 

@@ -5,6 +5,7 @@
  * May use: image.h, live_table.h, the C library.  Must not use: Python, gdb.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "image.h"
@@ -211,6 +212,53 @@ struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t he
 
 /* ---- counters --------------------------------------------------------------------- */
 
+struct seen {
+	uint8_t *bits; /* by node */
+	uint64_t count;
+};
+
+static struct tm_error *see_slots(void *context, const struct tm_live_table *table,
+				  const struct tm_live_segment *segment,
+				  const struct tm_slot *slots)
+{
+	struct seen *seen = context;
+
+	for (uint32_t i = 0; i < segment->capacity; i++) {
+		uint32_t node = tm_slot_traceback(&slots[i]);
+
+		if (!tm_live_slot_counts(table, segment, &slots[i]))
+			continue;
+		if (node >= table->generation.node_count)
+			return tm_error_new(TM_ERROR_INPUT,
+					    "the trace table is damaged: node %" PRIu32
+					    " is named, but there are %" PRIu32,
+					    node, table->generation.node_count);
+		seen->count += !(seen->bits[node / 8] >> node % 8 & 1);
+		seen->bits[node / 8] |= (uint8_t)(1u << node % 8);
+	}
+	return NULL;
+}
+
+/* How many different tracebacks the live blocks have. */
+static struct tm_error *count_tracebacks(const struct tm_memory *memory, uint64_t header_address,
+					 uint64_t *ret)
+{
+	struct seen seen = {NULL, 0};
+	struct tm_live_table table;
+	struct tm_error *error = tm_live_table_open(memory, header_address, &table);
+
+	if (!error) {
+		seen.bits = calloc((size_t)table.generation.node_count / 8 + 1, 1);
+		error = seen.bits ? tm_live_table_walk(&table, 0, table.segment_count, see_slots,
+						       &seen)
+				  : tm_error_no_memory();
+	}
+	*ret = seen.count;
+	free(seen.bits);
+	tm_live_table_close(&table);
+	return error;
+}
+
 struct tm_error *tm_image_status(const struct tm_memory *memory, uint64_t header_address,
 				 struct tm_live_status *ret)
 {
@@ -229,5 +277,7 @@ struct tm_error *tm_image_status(const struct tm_memory *memory, uint64_t header
 		ret->blocks += shards[i].live;
 		ret->untracked_frees += shards[i].untracked_frees;
 	}
+	if (!error)
+		error = count_tracebacks(memory, header_address, &ret->tracebacks);
 	return error;
 }

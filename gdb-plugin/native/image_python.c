@@ -188,13 +188,13 @@ static PyObject *counters(PyObject *self, PyObject *arguments)
 	error = tm_image_status(&memory, header_address, &status);
 	if (error)
 		return raise(error);
-	return Py_BuildValue("{sNsIsKsKsKsIsKsKsKsKsIsI}", "tracing",
+	return Py_BuildValue("{sNsIsKsKsKsKsKsKsKsKsIsI}", "tracing",
 			     PyBool_FromLong(status.header.state == TM_STATE_TRACING), "limit",
 			     (unsigned int)status.generation.limit, "current",
 			     (unsigned long long)status.counts.current, "peak",
 			     (unsigned long long)status.counts.peak, "blocks",
 			     (unsigned long long)status.blocks, "tracebacks",
-			     (unsigned int)status.generation.traceback_count, "helper_memory",
+			     (unsigned long long)status.tracebacks, "helper_memory",
 			     (unsigned long long)(status.header.memory + status.generation.memory),
 			     "dropped", (unsigned long long)status.header.dropped,
 			     "untracked_frees", (unsigned long long)status.untracked_frees,

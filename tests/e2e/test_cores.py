@@ -100,6 +100,8 @@ class Cores(TestCase):
         live = self.reports(gdb, addresses)
         self.assertEqual(sum(1 for address in addresses if live[address]["block"]),
                          THREADS * BLOCKS - BLOCKS // 10)
+        self.assertEqual(gdb.json("tm snapshot -json")["tracebacks"],
+                         live["status"]["tracebacks"])
         first = self.check_core(self.gcore(gdb), live, addresses)
         os.rename(first, first + ".gcore")
         fewer = addresses if FULL else addresses[::10]
