@@ -162,6 +162,28 @@ class Functions(TestCase):
         self.assertGreater(self.ask("len(snapshot.traces)"), 200)  # … but not the snapshot
         self.assertEqual(self.ask("tracemalloc.get_traceback_limit()"), 25)
 
+    def test_snapshots_around_a_reset_of_the_peak_compare(self):
+        self.gdb.run("python tracemalloc.start(10)")
+        self.go()
+        self.gdb.run("python before = tracemalloc.take_snapshot()")
+        self.gdb.run("python tracemalloc.reset_peak()")
+        compare = ("[(one.size_diff, one.count_diff) for one in "
+                   "tracemalloc.take_snapshot().compare_to(before, 'lineno') if one.size_diff]")
+        self.assertEqual(self.ask(compare), [])
+        freed = self.gdb.evaluate("blocks[4].size")
+        self.go()
+        self.assertEqual(self.ask(compare), [(-freed, -1)])
+
+    def test_blocks_from_before_the_start_are_not_there(self):
+        self.go()
+        self.gdb.run("python tracemalloc.start(10)")
+        self.assertEqual(self.ask("len(tracemalloc.take_snapshot().traces)"), 0)
+        self.assertEqual(self.ask("tracemalloc.get_object_traceback("
+                                  "gdb.parse_and_eval('blocks[9].address'))"), None)
+        self.go()
+        self.go()
+        self.assertEqual(self.ask("[len(tracemalloc.take_snapshot().traces)]"), [95])
+
     def test_a_new_process_is_traced_from_its_first_instruction(self):
         self.gdb.run("kill")
         self.gdb.run("python tracemalloc.start(10)")
