@@ -361,10 +361,34 @@ static uint64_t now(void)
 	return (uint64_t)time.seconds * UINT64_C(1000000000) + (uint64_t)time.nanoseconds;
 }
 
+uint32_t tm_modules_opens;
+static uint32_t seen_opens; /* of those, how many need no further look; a hint as well */
+static uint32_t vain_looks;
+
+#define MAX_VAIN_LOOKS 4u
+
+/* A dlopen mapped something, perhaps, that is worth a refresh at once. */
+static bool is_opened(void)
+{
+	return load_relaxed(&tm_modules_opens) != load_relaxed(&seen_opens);
+}
+
+static void note_look(uint32_t opens, bool found)
+{
+	uint32_t looks = found ? MAX_VAIN_LOOKS : load_relaxed(&vain_looks) + 1;
+
+	if (looks >= MAX_VAIN_LOOKS) {
+		store_relaxed(&seen_opens, opens);
+		looks = 0;
+	}
+	store_relaxed(&vain_looks, looks);
+}
+
 TM_NOINLINE const struct tm_module *tm_modules_on_unknown(uint64_t pc)
 {
 	struct unknown *entry = &unknowns[(pc ^ pc >> 12) % UNKNOWN_ENTRIES];
 	const struct tm_module *module;
+	uint32_t opens = load_relaxed(&tm_modules_opens);
 	uint64_t before, after;
 
 	if (pc == 0 || pc >> TM_ADDRESS_BITS)
@@ -373,7 +397,8 @@ TM_NOINLINE const struct tm_module *tm_modules_on_unknown(uint64_t pc)
 	if (load_relaxed(&entry->pc) == pc &&
 	    before - load_relaxed(&entry->time) < UNKNOWN_NANOSECONDS)
 		return NULL;
-	if (before < load_relaxed(&next_refresh) || published_bytes > MAX_RETIRED_BYTES)
+	if ((before < load_relaxed(&next_refresh) && !is_opened()) ||
+	    published_bytes > MAX_RETIRED_BYTES)
 		return NULL;
 	if (tm_modules_refresh() == -TM_EAGAIN)
 		return NULL;
@@ -381,6 +406,7 @@ TM_NOINLINE const struct tm_module *tm_modules_on_unknown(uint64_t pc)
 	store_relaxed(&next_refresh,
 		      after + REFRESH_NANOSECONDS + REFRESH_SHARE * (after - before));
 	module = tm_modules_find(pc);
+	note_look(opens, module && tm_module_executes(module, pc));
 	if (!module || !tm_module_executes(module, pc)) {
 		store_relaxed(&entry->pc, pc);
 		store_relaxed(&entry->time, after);

@@ -30,6 +30,9 @@ const struct tm_module *tm_modules_on_unknown(uint64_t pc) TM_HIDDEN;
 /* Refreshes and forgets the cached rules. */
 void tm_modules_loader_changed(void) TM_HIDDEN;
 
+/* Calls of dlopen, where they are seen (entry.S): more code may be mapped soon. */
+extern uint32_t tm_modules_opens TM_HIDDEN;
+
 /* The header's loader_events when the loader was last followed. */
 extern uint32_t tm_modules_seen_events TM_HIDDEN;
 

@@ -216,20 +216,20 @@ static void complain(const char *what, const char *why)
 		return; /* there is nobody to tell */
 }
 
-/* The helper's entry stub for a shape of function. */
-static uint64_t entry_of_shape(uint64_t image, uint8_t shape)
+/* The offset of the helper's entry stub for a function. */
+static uint64_t entry_of(const struct tm_patch *patch)
 {
-	switch (shape) {
+	switch (patch->shape) {
 	case TM_SHAPE_ALLOC:
-		return image + IMAGE_tm_entry_alloc;
+		return IMAGE_tm_entry_alloc;
 	case TM_SHAPE_FREE:
-		return image + IMAGE_tm_entry_free;
+		return IMAGE_tm_entry_free;
 	case TM_SHAPE_REALLOC:
-		return image + IMAGE_tm_entry_realloc;
+		return IMAGE_tm_entry_realloc;
 	case TM_SHAPE_STORE:
-		return image + IMAGE_tm_entry_store;
+		return IMAGE_tm_entry_store;
 	default:
-		return image + IMAGE_tm_entry_loader;
+		return strcmp(patch->name, "dlclose") ? IMAGE_tm_entry_open : IMAGE_tm_entry_loader;
 	}
 }
 
@@ -263,8 +263,7 @@ static struct tm_header *map_helper(void)
 		tm_preload_patches[i].function = tm_preload_stubs[i];
 		tm_preload_patches[i].address = tm_preload_stubs[i];
 		tm_preload_patches[i].module = (uint64_t)__ehdr_start;
-		tm_preload_patches[i].entry =
-			entry_of_shape((uint64_t)base, tm_preload_patches[i].shape);
+		tm_preload_patches[i].entry = (uint64_t)base + entry_of(&tm_preload_patches[i]);
 	}
 	header->patches = (uint64_t)tm_preload_patches;
 	header->patch_count = STUBS;

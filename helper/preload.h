@@ -23,6 +23,8 @@
 	STUB(free_sized, FREE, NONE, NONE, 0)         \
 	STUB(free_aligned_sized, FREE, NONE, NONE, 0) \
 	/* The loader's list of objects changes. */   \
+	STUB(dlopen, LOADER, NONE, NONE, NONE)        \
+	STUB(dlmopen, LOADER, NONE, NONE, NONE)       \
 	STUB(dlclose, LOADER, NONE, NONE, NONE)
 
 /* Operator new and delete (Itanium C++ ABI, 5.1.5 mangled names; C++17 aligned). */

@@ -20,6 +20,7 @@ struct tm_entry {
 };
 
 _Static_assert(sizeof(struct tm_entry) == 112, "entry.S builds this");
+_Static_assert(offsetof(struct tm_patch, original) == 24, "entry.S jumps there");
 
 /* System V ABI, x86-64 TLS variant II: %fs:0 holds the thread pointer itself. */
 static inline uint64_t tm_thread_pointer(void)

@@ -38,4 +38,20 @@ tm_entry_\shape:
 	entry	\shape
 	.endr
 
+	/*
+	 * For dlopen, which looks at who called it: counts, and goes on there with
+	 * nothing changed.  24 is the place of `original` in struct tm_patch.
+	 */
+	.globl	tm_entry_open
+	.hidden	tm_entry_open
+	.type	tm_entry_open, @function
+	.balign	16
+tm_entry_open:
+	.cfi_startproc
+	endbr64
+	lock incl tm_modules_opens(%rip)
+	jmp	*24(%r11)
+	.cfi_endproc
+	.size	tm_entry_open, . - tm_entry_open
+
 	.section .note.GNU-stack, "", @progbits
