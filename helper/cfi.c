@@ -308,6 +308,8 @@ static TM_NOINLINE uint64_t find_fde(struct tm_cfi *cfi, uint64_t pc)
 	if (section->low > section->high || section->hdr < section->low ||
 	    section->hdr > section->high || section->hdr_size > section->high - section->hdr)
 		return 0;
+	if (!section->hdr_size)
+		return find_fde_linear(cfi, section->hdr, pc);
 	open_at(cfi, section->hdr, &cursor);
 	cursor.end = section->hdr + section->hdr_size;
 	version = (uint8_t)tm_cfi_read(&cursor, 1);

@@ -12,8 +12,8 @@
 
 /* Where the information of one module lies. */
 struct tm_cfi_section {
-	uint64_t hdr;      /* address of .eh_frame_hdr */
-	uint64_t hdr_size; /* bytes */
+	uint64_t hdr;      /* address of .eh_frame_hdr; of .eh_frame where there is none */
+	uint64_t hdr_size; /* bytes; 0: there is none */
 	uint64_t low;      /* readable bytes around it: first … */
 	uint64_t high;     /* … and behind the last; .eh_frame lies in here too */
 };

@@ -119,7 +119,7 @@ static long generation_replace(uint32_t limit)
 
 long tm_control_start(uint32_t limit)
 {
-	struct tm_timespec now;
+	struct tm_timespec now = {0, 0};
 	long error;
 
 	if (limit < 1 || limit > TM_MAX_FRAMES)
@@ -216,6 +216,26 @@ long tm_control_map(uint64_t address, uint64_t size)
 		sys_munmap((uint64_t)result, size);
 		return -17; /* EEXIST */
 	}
+	return result;
+}
+
+long tm_control_tell_eh_frame(uint64_t object, uint64_t eh_frame)
+{
+	return tm_maps_tell_eh_frame(object, eh_frame) ? 0 : -TM_ENOMEM;
+}
+
+long tm_control_map_text(uint64_t size)
+{
+	void *memory = arena_map_alone(size);
+
+	return memory ? (long)memory : -TM_ENOMEM;
+}
+
+long tm_control_tell_modules(uint64_t text, uint64_t size)
+{
+	long result = tm_modules_refresh_from((const char *)text, size);
+
+	arena_unmap_alone((void *)text, size);
 	return result;
 }
 

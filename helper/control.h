@@ -39,4 +39,19 @@ long tm_control_canary(void) TM_HIDDEN;
 /* Maps size bytes at address (nowhere else) for relays: readable and executable. */
 long tm_control_map(uint64_t address, uint64_t size) TM_HIDDEN;
 
+/*
+ * Where the object that starts there has its .eh_frame, if it has no
+ * .eh_frame_hdr.  Before tm_control_start.
+ */
+long tm_control_tell_eh_frame(uint64_t object, uint64_t eh_frame) TM_HIDDEN;
+
+/*
+ * For a process that cannot read /proc/self/maps: memory for its text, which
+ * the debugger then writes there, …
+ */
+long tm_control_map_text(uint64_t size) TM_HIDDEN;
+
+/* … and the list of modules that is made of it; the memory is given back. */
+long tm_control_tell_modules(uint64_t text, uint64_t size) TM_HIDDEN;
+
 #endif

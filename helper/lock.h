@@ -23,7 +23,7 @@ static TM_NOINLINE __attribute__((unused)) bool lock_take_slow(uint32_t *lock, u
 		if (seen == 0 && __atomic_compare_exchange_n(lock, &seen, owner, false,
 							     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 			return true;
-		if (turns < 200)
+		if (turns < 200 || sys_is_quiet())
 			tm_pause();
 		else if (turns < 300)
 			sys_sched_yield();

@@ -23,7 +23,8 @@ struct mapping {
 
 /* The file being read, line by line. */
 struct lines {
-	int fd;
+	int fd;         /* negative: the text that the debugger gave */
+	uint64_t given; /* how much of that was taken */
 	uint32_t at, used;
 	char text[8192];
 };
@@ -39,20 +40,50 @@ static long open_proc(const char *of_thread, const char *of_process)
 	return fd >= 0 ? fd : sys_openat(TM_AT_FDCWD, of_process, TM_O_RDONLY | TM_O_CLOEXEC);
 }
 
+/* The memory map as the debugger sees it, while it calls tm_maps_use. */
+static struct {
+	const char *text;
+	uint64_t size;
+} given;
+
+void tm_maps_use(const char *text, uint64_t size)
+{
+	given.text = text;
+	given.size = size;
+}
+
 static long lines_open(void)
 {
-	long fd = open_proc("/proc/thread-self/maps", "/proc/self/maps");
+	long fd = -1;
 
-	if (fd < 0)
-		return fd;
+	if (!given.text) {
+		fd = open_proc("/proc/thread-self/maps", "/proc/self/maps");
+		if (fd < 0)
+			return fd;
+	}
 	lines.fd = (int)fd;
+	lines.given = 0;
 	lines.at = lines.used = 0;
 	return 0;
 }
 
 static void lines_close(void)
 {
-	sys_close(lines.fd);
+	if (lines.fd >= 0)
+		sys_close(lines.fd);
+}
+
+static long lines_read(char *to, uint64_t room)
+{
+	uint64_t left = given.size - lines.given;
+
+	if (lines.fd >= 0)
+		return sys_read(lines.fd, to, room);
+	if (room > left)
+		room = left;
+	tm_memcpy(to, given.text + lines.given, room);
+	lines.given += room;
+	return (long)room;
 }
 
 /* The next line: its length, its start in *ret.  0 at the end, or a negative errno. */
@@ -77,7 +108,7 @@ static long next_line(const char **ret)
 		end = lines.used;
 		if (lines.used == sizeof(lines.text))
 			return -TM_EINVAL;
-		got = sys_read(lines.fd, &lines.text[lines.used], sizeof(lines.text) - lines.used);
+		got = lines_read(&lines.text[lines.used], sizeof(lines.text) - lines.used);
 		if (got <= 0)
 			return got;
 		lines.used += (uint32_t)got;
@@ -230,6 +261,37 @@ static TM_NOINLINE void read_notes(int mem, struct tm_module *module, uint64_t a
 	}
 }
 
+/* Objects without .eh_frame_hdr: where the debugger found their .eh_frame. */
+#define MAX_FRAMES_TOLD 64u
+
+static struct {
+	uint64_t object, eh_frame;
+} told[MAX_FRAMES_TOLD];
+
+bool tm_maps_tell_eh_frame(uint64_t object, uint64_t eh_frame)
+{
+	uint32_t i;
+
+	for (i = 0; i < MAX_FRAMES_TOLD; i++) {
+		if (told[i].object && told[i].object != object)
+			continue;
+		told[i].object = object;
+		told[i].eh_frame = eh_frame;
+		return true;
+	}
+	return false;
+}
+
+static uint64_t eh_frame_told(uint64_t object)
+{
+	uint32_t i;
+
+	for (i = 0; i < MAX_FRAMES_TOLD && told[i].object; i++)
+		if (told[i].object == object)
+			return told[i].eh_frame;
+	return 0;
+}
+
 #define MAX_NOTES 4u
 
 static struct {
@@ -276,6 +338,8 @@ static TM_NOINLINE bool read_elf(int mem, struct tm_module *module)
 	module->end = module->bias + ((high + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1));
 	if (module->eh_frame_hdr)
 		module->eh_frame_hdr += module->bias;
+	else
+		module->eh_frame_hdr = eh_frame_told(module->start);
 	for (i = 0; i < note_count; i++)
 		read_notes(mem, module, module->bias + notes[i].address, notes[i].size);
 	return true;

@@ -391,7 +391,7 @@ TM_NOINLINE const struct tm_module *tm_modules_on_unknown(uint64_t pc)
 	uint32_t opens = load_relaxed(&tm_modules_opens);
 	uint64_t before, after;
 
-	if (pc == 0 || pc >> TM_ADDRESS_BITS)
+	if (pc == 0 || pc >> TM_ADDRESS_BITS || sys_is_quiet())
 		return NULL;
 	before = now();
 	if (load_relaxed(&entry->pc) == pc &&

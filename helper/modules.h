@@ -15,6 +15,9 @@
  */
 long tm_modules_refresh(void) TM_HIDDEN;
 
+/* The same from the text of a memory map, for a process that cannot read its own. */
+long tm_modules_refresh_from(const char *text, uint64_t size) TM_HIDDEN;
+
 /* Gives all lists back; no thread may be in the helper, or come back to it. */
 void tm_modules_unmap(void) TM_HIDDEN;
 
@@ -72,6 +75,12 @@ long tm_maps_measure(uint32_t *ret_lines, uint32_t *ret_names) TM_HIDDEN;
 
 /* Reads this process's memory, whatever it is; mem is /proc/self/mem, or negative without. */
 bool tm_maps_peek(int mem, uint64_t address, void *ret, uint64_t size) TM_HIDDEN;
+
+/* Until it is called with NULL, this text stands for /proc/self/maps.  Modules lock. */
+void tm_maps_use(const char *text, uint64_t size) TM_HIDDEN;
+
+/* Where the object that starts there has its .eh_frame, if it has no .eh_frame_hdr. */
+bool tm_maps_tell_eh_frame(uint64_t object, uint64_t eh_frame) TM_HIDDEN;
 
 /* Fills the build.  -EAGAIN when the map outgrew its room. */
 long tm_maps_read(struct tm_module_build *build) TM_HIDDEN;

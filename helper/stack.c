@@ -9,18 +9,22 @@
 
 #define INVALID_HOW (-1)
 
-/*
- * The kernel copies the signal set before it looks at `how`: EFAULT tells
- * that the 8 bytes cannot be read, EINVAL that they can; no state changes.
- */
-bool tm_is_readable(uint64_t address)
-{
-	return sys_rt_sigprocmask(INVALID_HOW, (const void *)address, NULL, 8) == -TM_EINVAL;
-}
-
 static uint64_t page_of(uint64_t address)
 {
 	return address & ~(uint64_t)(TM_PAGE - 1);
+}
+
+/*
+ * The kernel copies the signal set before it looks at `how`: EFAULT tells
+ * that the 8 bytes cannot be read, EINVAL that they can; no state changes.
+ * Where that call may be forbidden: since Linux 5.14 the page can be asked to
+ * be there.
+ */
+bool tm_is_readable(uint64_t address)
+{
+	if (sys_is_quiet())
+		return sys_madvise(page_of(address), TM_PAGE, TM_MADV_POPULATE_READ) == 0;
+	return sys_rt_sigprocmask(INVALID_HOW, (const void *)address, NULL, 8) == -TM_EINVAL;
 }
 
 /* Grows the range downward to the page of rsp, if all in between can be read. */

@@ -1,12 +1,17 @@
 /*
  * The operating system behind few functions: raw system calls and the memory
  * functions that the compiler may call.  Each returns a negative errno.
+ *
+ * Where a filter (seccomp(2)) may kill the process for a system call, the
+ * header says `quiet`: then only those for memory are made, which allocators
+ * need as well, and all others fail with EPERM.
  */
 #ifndef TM_SYS_H
 #define TM_SYS_H
 
 #include "helper.h"
 
+#define TM_EPERM 1
 #define TM_ENOENT 2
 #define TM_ESRCH 3
 #define TM_EAGAIN 11
@@ -21,6 +26,7 @@
 #define TM_MAP_NORESERVE 0x4000
 #define TM_MADV_DONTNEED 4
 #define TM_MADV_WIPEONFORK 18
+#define TM_MADV_POPULATE_READ 22
 #define TM_CLOCK_REALTIME 0
 #define TM_CLOCK_MONOTONIC 1
 #define TM_AT_FDCWD (-100)
@@ -29,6 +35,17 @@
 #define TM_O_CLOEXEC 02000000
 
 long tm_syscall(long number, long a, long b, long c, long d, long e, long f) TM_HIDDEN;
+
+static inline bool sys_is_quiet(void)
+{
+	return unlikely(load_relaxed(&tm_header.quiet));
+}
+
+/* A system call that a filter may forbid. */
+static inline long sys_other(long number, long a, long b, long c, long d)
+{
+	return sys_is_quiet() ? -TM_EPERM : tm_syscall(number, a, b, c, d, 0, 0);
+}
 
 static inline long sys_mmap(uint64_t address, uint64_t size, int protection, int flags)
 {
@@ -42,37 +59,37 @@ static inline long sys_munmap(uint64_t address, uint64_t size)
 
 static inline long sys_rt_sigprocmask(int how, const void *set, void *old, size_t size)
 {
-	return tm_syscall(14, how, (long)set, (long)old, (long)size, 0, 0);
+	return sys_other(14, how, (long)set, (long)old, (long)size);
 }
 
 static inline long sys_read(int fd, void *buffer, size_t size)
 {
-	return tm_syscall(0, fd, (long)buffer, (long)size, 0, 0, 0);
+	return sys_other(0, fd, (long)buffer, (long)size, 0);
 }
 
 static inline long sys_close(int fd)
 {
-	return tm_syscall(3, fd, 0, 0, 0, 0, 0);
+	return sys_other(3, fd, 0, 0, 0);
 }
 
 static inline long sys_pread(int fd, void *buffer, size_t size, uint64_t offset)
 {
-	return tm_syscall(17, fd, (long)buffer, (long)size, (long)offset, 0, 0);
+	return sys_other(17, fd, (long)buffer, (long)size, (long)offset);
 }
 
 static inline long sys_pwrite(int fd, const void *buffer, size_t size, uint64_t offset)
 {
-	return tm_syscall(18, fd, (long)buffer, (long)size, (long)offset, 0, 0);
+	return sys_other(18, fd, (long)buffer, (long)size, (long)offset);
 }
 
 static inline long sys_openat(int directory, const char *path, int flags)
 {
-	return tm_syscall(257, directory, (long)path, flags, 0, 0, 0);
+	return sys_other(257, directory, (long)path, flags, 0);
 }
 
 static inline long sys_sched_yield(void)
 {
-	return tm_syscall(24, 0, 0, 0, 0, 0, 0);
+	return sys_other(24, 0, 0, 0, 0);
 }
 
 static inline long sys_madvise(uint64_t address, uint64_t size, int advice)
@@ -82,17 +99,17 @@ static inline long sys_madvise(uint64_t address, uint64_t size, int advice)
 
 static inline long sys_getpid(void)
 {
-	return tm_syscall(39, 0, 0, 0, 0, 0, 0);
+	return sys_other(39, 0, 0, 0, 0);
 }
 
 static inline long sys_gettid(void)
 {
-	return tm_syscall(186, 0, 0, 0, 0, 0, 0);
+	return sys_other(186, 0, 0, 0, 0);
 }
 
 static inline long sys_tgkill(int pid, int tid, int signal)
 {
-	return tm_syscall(234, pid, tid, signal, 0, 0, 0);
+	return sys_other(234, pid, tid, signal, 0);
 }
 
 struct tm_timespec {
@@ -102,12 +119,12 @@ struct tm_timespec {
 
 static inline long sys_clock_gettime(int clock, struct tm_timespec *ret)
 {
-	return tm_syscall(228, clock, (long)ret, 0, 0, 0, 0);
+	return sys_other(228, clock, (long)ret, 0, 0);
 }
 
 static inline long sys_nanosleep(const struct tm_timespec *duration)
 {
-	return tm_syscall(35, (long)duration, 0, 0, 0, 0, 0);
+	return sys_other(35, (long)duration, 0, 0, 0);
 }
 
 static inline bool sys_failed(long result)

@@ -40,6 +40,14 @@ static void *pool_take(uint64_t size)
 	return memory;
 }
 
+/* Who holds threads_lock, and whom to ask the kernel for later. */
+static uint32_t own_tid(void)
+{
+	if (sys_is_quiet()) /* then nobody asks the kernel */
+		return (uint32_t)(tm_thread_pointer() >> 4) | 1;
+	return (uint32_t)sys_gettid();
+}
+
 bool thread_reserve(struct tm_thread *thread, uint32_t frames)
 {
 	struct tm_wiped *wiped = tm_wiped();
@@ -47,7 +55,7 @@ bool thread_reserve(struct tm_thread *thread, uint32_t frames)
 
 	if (likely(thread->capacity >= frames))
 		return true;
-	if (!lock_take(&wiped->threads_lock, (uint32_t)sys_gettid()))
+	if (!lock_take(&wiped->threads_lock, own_tid()))
 		return false;
 	memory = pool_take((uint64_t)frames * (8 + 8 + 4));
 	lock_release(&wiped->threads_lock);
@@ -97,7 +105,7 @@ struct tm_thread *thread_claim(struct tm_thread *thread)
 {
 	uint32_t suspect = THREAD_SUSPECT;
 
-	thread->tid = (uint32_t)sys_gettid();
+	thread->tid = own_tid();
 	__atomic_compare_exchange_n(&thread->state, &suspect, THREAD_OUTSIDE, false,
 				    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 	return thread_self();
@@ -106,7 +114,7 @@ struct tm_thread *thread_claim(struct tm_thread *thread)
 TM_NOINLINE struct tm_thread *thread_make(uint64_t thread_pointer)
 {
 	struct tm_wiped *wiped = tm_wiped();
-	uint32_t tid = (uint32_t)sys_gettid();
+	uint32_t tid = own_tid();
 	struct tm_thread *thread = NULL;
 	struct tm_thread_entry *entry;
 	uint32_t i, number;

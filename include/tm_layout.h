@@ -206,11 +206,11 @@ struct tm_generation {
  * file that was mapped there (text_end is 0), kept for the names of addresses.
  */
 struct tm_module {
-	uint64_t start;             /* first byte of its lowest segment */
-	uint64_t end;               /* behind the last byte of its highest segment */
-	uint64_t bias;              /* run-time address - address in the file's program headers */
-	uint64_t eh_frame_hdr;      /* run-time address of PT_GNU_EH_FRAME; 0 without */
-	uint64_t eh_frame_hdr_size; /* bytes */
+	uint64_t start;        /* first byte of its lowest segment */
+	uint64_t end;          /* behind the last byte of its highest segment */
+	uint64_t bias;         /* run-time address - address in the file's program headers */
+	uint64_t eh_frame_hdr; /* run-time address of PT_GNU_EH_FRAME, or .eh_frame; 0: neither */
+	uint64_t eh_frame_hdr_size; /* bytes; 0: it is .eh_frame */
 	uint64_t text_start;        /* executable bytes: first … */
 	uint64_t text_end;          /* … and behind the last */
 	uint32_t path;              /* offset of the NUL-terminated path in the names; 0 is "" */
@@ -317,7 +317,7 @@ struct tm_header {
 	uint32_t patch_count;   /* written by the debugger */
 	uint32_t relay_count;   /* written by the debugger */
 	uint32_t loader_events; /* counts TM_SHAPE_LOADER calls */
-	uint32_t reserved0;
+	uint32_t quiet;         /* 1: no system calls but for memory; written by the debugger */
 	uint8_t helper_build_id[24]; /* of the helper's file; written by the debugger */
 	uint64_t reserved[6];
 };

@@ -164,7 +164,7 @@ static const struct field fields[] = {
 	FIELD(tm_header, patch_count),
 	FIELD(tm_header, relay_count),
 	FIELD(tm_header, loader_events),
-	FIELD(tm_header, reserved0),
+	FIELD(tm_header, quiet),
 	FIELD(tm_header, helper_build_id),
 	FIELD(tm_header, reserved),
 

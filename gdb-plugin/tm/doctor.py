@@ -126,6 +126,7 @@ def _memory_map(mappings: List[maps.Mapping]) -> tuple:
 
 
 def _caller() -> tuple:
+    inferior.refuse_strict_seccomp()
     thread = inferior.choose_caller()
     return OK, f"thread {thread.num} can call functions"
 

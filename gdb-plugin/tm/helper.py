@@ -18,10 +18,10 @@ _LAYOUT = _tm.layout
 _MAGIC = int(_LAYOUT["MAGIC"]).to_bytes(8, "little")
 _HEADER_SIZE = _LAYOUT["sizeof"]["tm_header"]
 _PROT_READ, _PROT_WRITE, _PROT_EXEC = 1, 2, 4
-_MAP_PRIVATE_ANONYMOUS = 0x22
+_MAP_PRIVATE_ANONYMOUS, _MAP_FIXED = 0x22, 0x10
 
 # The kernel's numbers of system calls, x86-64 (asm/unistd_64.h).
-_SYS_MMAP, _SYS_MPROTECT, SYS_MUNMAP = 9, 10, 11
+_SYS_MMAP, SYS_MUNMAP = 9, 11
 
 
 def image_path() -> str:
@@ -186,21 +186,26 @@ def load() -> Helper:
 
 
 def _fill(image: dict, base: int, size: int, system_call: SystemCall) -> Helper:
-    writable = None
-    for offset, data, _, flags in image["segments"]:
-        if flags & 2:
-            writable = offset
+    # Not by mprotect(2): a filter that lets an allocator live need not permit that.
+    writable = next(offset for offset, _, _, flags in image["segments"] if flags & 2)
+    inferior.check(
+        system_call(
+            _SYS_MMAP, base + writable, size - writable, _PROT_READ | _PROT_WRITE,
+            _MAP_PRIVATE_ANONYMOUS | _MAP_FIXED, (1 << 64) - 1, 0
+        ),
+        "map the helper's own memory",
+    )
+    for offset, data, _, _ in image["segments"]:
         inferior.write(base + offset, data)
         if inferior.read(base + offset, len(data)) != data:
             raise TmError("The helper could not be copied into the process.")
-    inferior.check(
-        system_call(_SYS_MPROTECT, base + writable, size - writable, _PROT_READ | _PROT_WRITE),
-        "make the helper's memory writable",
-    )
     header = base + writable
     # First, because a header that is valid must say which helper it belongs to.
     offset, length = _LAYOUT["offsets"]["tm_header"]["helper_build_id"]
     inferior.write(header + offset, image["build_id"].ljust(length, b"\0")[:length])
+    if inferior.is_filtered():
+        offset, length = _LAYOUT["offsets"]["tm_header"]["quiet"]
+        inferior.write(header + offset, (1).to_bytes(length, "little"))
     result = inferior.call(base + image["symbols"]["tm_control_init"])
     inferior.check(result, "run the helper")
     return Helper(header)

@@ -255,6 +255,30 @@ def _is_on_its_own(status: Dict[str, str]) -> bool:
     return _is_native() and status.get("Seccomp", "0").strip() == "0"
 
 
+def _seccomp_modes() -> List[str]:
+    """Of each thread: 0 none, 1 strict, 2 a filter (seccomp(2))."""
+    pid = gdb.selected_inferior().pid
+    return [
+        _task_status(pid, thread.ptid[1] or pid).get("Seccomp", "0").strip()
+        for thread in gdb.selected_inferior().threads()
+        if thread.is_valid()
+    ]
+
+
+def is_filtered() -> bool:
+    """True when a system call may get a thread of the program killed."""
+    return any(mode != "0" for mode in _seccomp_modes())
+
+
+def refuse_strict_seccomp() -> None:
+    """A thread that may only read and write cannot keep records either."""
+    if "1" in _seccomp_modes():
+        raise TmError(
+            "A thread of the program is under strict seccomp, which forbids it to map memory: "
+            "the program can only be traced up to there."
+        )
+
+
 def has_shadow_stack() -> bool:
     """True when the processor checks the program's return addresses against its own copy."""
     pid = gdb.selected_inferior().pid

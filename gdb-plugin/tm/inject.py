@@ -9,7 +9,7 @@ from typing import List, Optional
 
 import _tm
 
-from . import exceptions, helper, inferior, maps, patches
+from . import exceptions, helper, inferior, maps, objects, patches
 from .errors import TmError
 
 
@@ -40,6 +40,7 @@ class Injection:
         """From a process without helper, or with an idle one, to a traced one."""
         if self.helper is None:
             self.helper = helper.load()
+        objects.be_quiet_where_filtered(self.helper)
         # Whoever loaded the helper may have been killed before the canaries were redirected.
         self.functions = self.functions + _canaries(self.helper)
         # The helper's own mapping changed the map: the final plan is made on the new one.
@@ -56,7 +57,9 @@ class Injection:
                 "the program is left as it was."
             )
         self._activate(mappings)
+        objects.tell(self.helper, self.files)
         self.helper.call("tm_control_start", limit, what="start tracing")
+        objects.tell_modules(self.helper)
         self.helper.header = self.helper.read_header()
         if not self.helper.is_tracing:
             raise TmError("The helper did not start tracing.")

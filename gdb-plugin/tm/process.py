@@ -11,7 +11,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import _tm
 
-from . import domains, frames, helper, inferior, inject, launch, maps, model, patches
+from . import domains, frames, helper, inferior, inject, launch, maps, model, objects, patches
 from .errors import TmError
 
 MAX_FRAMES = _tm.layout["MAX_FRAMES"]
@@ -126,6 +126,7 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
     if not is_launch:
         inferior.require_stopped()
     inferior.require_architecture()
+    inferior.refuse_strict_seccomp()
     helper.Helper.image()
     found = find_helper()
     if found is not None and found.is_tracing:
@@ -138,7 +139,10 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
     files = list(maps.mapped_files(mappings))
     functions = domains.all_functions(files)
     if not any(function.shape.shape != "SHAPE_LOADER" for function in functions):
-        raise TmError("No allocator function was found in the program or its libraries.")
+        raise TmError(
+            "No allocator function was found in the program or its libraries: one that was linked "
+            "statically and stripped has no names to find it by."
+        )
     caller = inferior.choose_caller()
     with inferior.quiet_session():
         inferior.restart_system_calls()
@@ -202,6 +206,7 @@ def stop() -> StopReport:
     with inferior.quiet_session():
         inferior.restart_system_calls()
         caller.switch()
+        objects.be_quiet_where_filtered(found)
         own = range(found.header["image_start"], found.header["image_end"])
         listed = patches.PatchList(found)
         active = [i for i, patch in enumerate(listed.patches) if patch["active"]]
@@ -232,6 +237,7 @@ def _control(name: str, what: str) -> None:
     with inferior.quiet_session():
         inferior.restart_system_calls()
         caller.switch()
+        objects.be_quiet_where_filtered(found)
         found.call(name, what=what)
 
 
