@@ -5,6 +5,7 @@ against what is wanted.  May use gdbsession; needs to be root for the rows that
 unshare, chroot and change the user.
 """
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -12,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 from gdbsession import BUILD, ROOT, Program, Session, build, executable_pages_differ
 
@@ -26,11 +26,11 @@ class Kind:
     """One row: how the program is built, and how it is run."""
 
     def __init__(self, name, flags="-g", libs="", compiler="gcc", strip=False, mode="",
-                 wrap=None, needs=(), launch=None, why_not=None):
+                 wrap=None, needs=(), launch=None, why_not=None, source="matrix.c"):
         self.name, self.flags, self.libs, self.compiler = name, flags, libs, compiler
         self.strip, self.mode, self.wrap, self.needs = strip, mode, wrap, needs
         self.launch = launch or start_and_attach
-        self.why_not = why_not
+        self.why_not, self.source = why_not, source
 
     @property
     def has_lines(self):
@@ -46,7 +46,7 @@ class Kind:
     def program(self):
         slug = re.sub(r"\W+", "-", self.name)
         flags = "-O1 -fno-builtin -fno-optimize-sibling-calls " + self.flags
-        path = build("matrix.c", name=f"matrix-{slug}", flags=flags, libs=self.libs,
+        path = build(self.source, name=f"matrix-{slug}", flags=flags, libs=self.libs,
                      compiler=self.compiler)
         if self.strip:
             stripped = path + "-stripped"
@@ -107,6 +107,24 @@ class Target:
         os.kill(self.pid, 2)
         return self.gdb.wait()
 
+    def end(self):
+        """Without gdb, to the end: exit status and output."""
+        self.gdb.run("detach")
+        self.program.write("b")
+        return self.program.finish(20)
+
+
+class Served(Target):
+    """One that gdbserver started; its own lines stand between the program's."""
+
+    def end(self):
+        self.gdb.send("continue")
+        self.program.write("b")
+        status = int(re.search(r"exited with code (\d+)", self.gdb.wait())[1], 8)
+        self.gdb.run("disconnect")
+        output = self.program.finish(20)[1]
+        return status, re.search(r"ready\n(.*\n)*?sum .*\n", output)[0]
+
 
 def traced_pid(program):
     """The program itself, or what `unshare --fork` started."""
@@ -130,22 +148,24 @@ def start_and_attach(stack, kind):
 
 def start_under_gdbserver(stack, kind):
     program = stack.enter_context(Program("gdbserver", "--once", "localhost:0", kind.program()))
-    port = re.search(r"Listening on port (\d+)", program.wait_for("Listening on port "
-                                                                   , 10) + read_line(program))[1]
+    port = re.search(r"port (\d+)\n", wait_for_line(program, "Listening on port "))[1]
     gdb = stack.enter_context(Session())
     gdb.run(f"target remote localhost:{port}")
-    target = Target(program, gdb, traced_pid(program))
+    target = Served(program, gdb, traced_pid(program))
     gdb.send("continue")
     program.wait_for("ready")
     target.interrupt()
     return target
 
 
-def read_line(program):
-    end = time.monotonic() + 10
-    while not re.search(rb"Listening on port \d+\n", program.output):
-        program.read(end - time.monotonic())
-    return program.output.decode()
+def wait_for_line(program, beginning):
+    """The program's output, once a whole line that begins like this is there."""
+    text = program.wait_for(beginning)
+    while "\n" not in text.rpartition(beginning)[2]:
+        if not program.read(10):
+            raise AssertionError(f"only a part of a line: {text!r}")
+        text = program.output.decode()
+    return text
 
 
 # ---- the rows -----------------------------------------------------------------
@@ -178,6 +198,7 @@ KINDS = [
     Kind("seccomp filter, static", "-g -static", mode="filter"),
     Kind("strict seccomp", mode="strict"),
     Kind("address space limit", mode="limit"),
+    Kind("32-bit", "-m32 -nostdlib -static", source="matrix32.c"),
     Kind("gdbserver", launch=start_under_gdbserver, needs=("gdbserver",)),
 ]
 
@@ -213,11 +234,8 @@ class Row:
         self.cell("start", self.gdb.run("tm start 10"), r"\ATracing 10 frames: .*\Z")
         self.gdb.send("continue")
         self.target.program.write("a")
-        text = self.target.program.wait_for("allocated ")
-        while not text.rpartition("allocated ")[2].endswith("\n"):
-            self.target.program.read(10)
-            text = self.target.program.output.decode()
-        self.block = int(text.rpartition("allocated ")[2], 16)
+        text = wait_for_line(self.target.program, "allocated ")
+        self.block = int(text.rpartition("allocated ")[2].split()[0], 16)
         self.target.interrupt()
         self.cell("snapshot", self.gdb.run("tm snapshot 1"),
                   r"\ASnapshot 1: \d+ blocks?, .*\Z", self.is_counted)
@@ -227,11 +245,9 @@ class Row:
                   self.is_right_traceback)
         self.cell("stop", self.gdb.run("tm stop"), r"\ATracing stopped: .* restored\.\Z",
                   self.is_restored)
-        self.gdb.run("detach")
-        self.target.program.write("b")
-        status, output = self.target.program.finish(20)
         wanted = f"ready\nallocated {self.block:#x}\nsum {sum(range(BLOCKS))}\n"
-        right = output.endswith(wanted) and status == STATUS
+        status, output = self.target.end()
+        right = output == wanted and status == STATUS
         self.cells["program"] = "ok" if right else f"FAILED: status {status}, {output!r}"
 
     def cell(self, column, text, pattern, check=None):
@@ -250,7 +266,6 @@ class Row:
         return None if snapshot["blocks"] >= BLOCKS else f"{snapshot['blocks']} blocks"
 
     def is_right_top(self, text):
-        import json
         lines = source_lines()
         if self.kind.has_lines:
             found = [(each["lineno"], each["size"], each["count"])
@@ -265,7 +280,6 @@ class Row:
         return None if found == wanted else f"{found} instead of {wanted}"
 
     def is_right_traceback(self, text):
-        import json
         document, lines = json.loads(text), source_lines()
         if document["block"] is None or document["size"] != SIZE:
             return f"{document}"
