@@ -260,6 +260,8 @@ void tm_object_open(struct tm_object *object, const struct tm_directories *direc
 	if (object->opened)
 		return;
 	object->opened = true;
+	/* Not every object has all three, and descriptor 0 is the debugger's input. */
+	object->main.fd = object->debug.fd = object->alternate.fd = -1;
 	open_main(object);
 	if (!object->main.elf || !has_debug_info(&object->main)) {
 		if (!find_debug_file(object, directories))
