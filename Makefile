@@ -23,7 +23,7 @@ Q        := $(if $(V),,@)
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL := C.UTF-8
 
-.PHONY: all deps deps-build deps-test deps-lint demo test build-tests examples sanitize soak lint format install \
+.PHONY: all deps deps-build deps-test deps-lint demo test build-tests examples sanitize soak test-matrix lint format install \
 	uninstall help clean FORCE
 
 help: ## print this list
@@ -180,6 +180,10 @@ sanitize: deps-test ## run the unit tests under the address and undefined behavi
 	+@$(MAKE) --no-print-directory B=$B/sanitize WARNINGS='$(WARNINGS) $(SANITIZE)' \
 		$(SANITIZED:%=$B/sanitize/%)
 	@tests/run --build $B/sanitize $(SANITIZED:tests/%=%)
+
+test-matrix: deps-test ## trace every kind of process there is, and print what works as a table
+	+@$(MAKE) --no-print-directory -s build-tests
+	@$(PYTHON) tests/e2e/matrix.py
 
 soak: deps-test ## run the tests that have a long form at their full length
 	+@$(MAKE) --no-print-directory build-tests
