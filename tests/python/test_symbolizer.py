@@ -163,6 +163,14 @@ class Files(WithProgram):
         self.assertEqual(self.function_and_line(self.symbolizer(file=str(moved)), address),
                          ("outer", 4, "source.c"))
 
+    def test_no_descriptor_is_closed_that_was_not_opened(self):
+        before = os.listdir("/proc/self/fd")
+        symbolizer = self.symbolizer()
+        symbolizer.resolve([self.address()])
+        symbolizer.clear()
+        del symbolizer
+        self.assertEqual(os.listdir("/proc/self/fd"), before)
+
     def test_compressed_debug_info(self):
         self.compile("-gz")
         self.assertEqual(self.function_and_line(self.symbolizer(), self.address()),
