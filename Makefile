@@ -23,7 +23,7 @@ Q        := $(if $(V),,@)
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL := C.UTF-8
 
-.PHONY: all deps deps-build deps-test deps-lint demo test build-tests examples sanitize soak test-matrix lint format install \
+.PHONY: all deps deps-build deps-test deps-lint demo test build-tests examples sanitize soak test-matrix bench bench-quick lint format install \
 	uninstall help clean FORCE
 
 help: ## print this list
@@ -192,6 +192,26 @@ soak: deps-test ## run the tests that have a long form at their full length
 demo: deps-build ## attach to a busy redis-server and find out what holds its memory
 	+@$(MAKE) --no-print-directory -s all
 	@examples/demo.sh
+
+# ---- benchmarks -------------------------------------------------------------
+
+BENCH_FLAGS := -O2 -g -Wall -Wextra -pthread
+BENCH_BUILT := $(patsubst %,$B/bench/%,micro micro-fp floor.so exit_time.so)
+$B/bench/micro: tests/bench/micro.c
+	@mkdir -p $(@D)
+	$(Q)gcc $(BENCH_FLAGS) -fomit-frame-pointer -o $@ $<
+$B/bench/micro-fp: tests/bench/micro.c
+	@mkdir -p $(@D)
+	$(Q)gcc $(BENCH_FLAGS) -fno-omit-frame-pointer -o $@ $<
+$B/bench/%.so: tests/bench/%.c
+	@mkdir -p $(@D)
+	$(Q)gcc $(BENCH_FLAGS) -fno-omit-frame-pointer -shared -fPIC -o $@ $<
+
+bench: all $(BENCH_BUILT) ## what tracing costs, beside a floor and the peers; takes long
+	@tests/bench/bench.py
+
+bench-quick: all $(BENCH_BUILT) ## the same in about a minute, without whole programs
+	@tests/bench/bench.py --quick
 
 # ---- style ------------------------------------------------------------------
 
