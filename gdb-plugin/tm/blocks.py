@@ -18,13 +18,13 @@ class _Tracebacks:
     """Names the frames of each traceback once."""
 
     def __init__(self, header: Dict[str, Any]) -> None:
-        self._header = header
+        self._make = frames.traceback_maker(header)
         self._known: Dict[Tuple[Tuple[int, ...], bool], Traceback] = {}
 
     def of(self, addresses: List[int], truncated: bool) -> Traceback:
         key = (tuple(addresses), truncated)
         if key not in self._known:
-            self._known[key] = frames.block(0, 0, 0, addresses, truncated, self._header).traceback
+            self._known[key] = self._make(addresses, truncated)
         return self._known[key]
 
 

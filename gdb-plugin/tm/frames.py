@@ -139,14 +139,27 @@ def resolver(image: bytes) -> Callable[[Sequence[Address]], List[List[Frame]]]:
     return _resolver.resolve
 
 
+def traceback_maker(header: dict) -> Callable[[Sequence[int], bool], Traceback]:
+    """Makes tracebacks of what _tm.find_block() gives; `header` is the helper's.
+
+    The modules are read once: it serves until the process runs again.
+    """
+    exact, mask = _tm.layout["NODE_EXACT"], _tm.layout["NODE_ADDRESS_MASK"]
+    _resolver.use(modules_of_process(header["modules"]))
+
+    def make(addresses: Sequence[int], truncated: bool) -> Traceback:
+        found = _resolver.resolve([(address & mask, bool(address & exact))
+                                   for address in addresses])
+        frames = [frame for per_address in found for frame in per_address]
+        return Traceback(frames, None if truncated else len(frames))
+
+    return make
+
+
 def block(start: int, size: int, domain: int, addresses: Sequence[int], truncated: bool,
           header: dict) -> Block:
     """What _tm.find_block() found, with names; `header` is the helper's."""
-    exact, mask = _tm.layout["NODE_EXACT"], _tm.layout["NODE_ADDRESS_MASK"]
-    _resolver.use(modules_of_process(header["modules"]))
-    found = _resolver.resolve([(address & mask, bool(address & exact)) for address in addresses])
-    frames = [frame for per_address in found for frame in per_address]
-    return Block(start, size, domain, Traceback(frames, None if truncated else len(frames)))
+    return Block(start, size, domain, traceback_maker(header)(addresses, truncated))
 
 
 def debug_directories() -> List[str]:

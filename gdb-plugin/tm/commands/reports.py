@@ -211,8 +211,8 @@ class Traces(TmCommand):
         check_stopped()
         if not framework.is_traced():
             raise TmError(framework.not_traced() + ".")
-        found = blocks.largest(limit_of(values), selection.chooser(values.domain))
-        found = [selection.apply_to_block(block) for block in found]
+        found = selection.apply_to_blocks(
+            blocks.largest(limit_of(values), selection.chooser(values.domain)))
         if values.json:
             write_json(render.blocks_document(found))
         else:

@@ -5,7 +5,7 @@ May use: tm.model, the settings.  Must never change a snapshot: leaving out make
 a new one.
 """
 
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 import _tm
 from tm import settings
@@ -60,3 +60,12 @@ def apply_to_block(block: Block, limit: Optional[int] = None) -> Block:
     wrappers = next((place for place, flag in enumerate(flags) if not flag), 0)
     frames = frames[wrappers:][:limit or None]
     return block._replace(traceback=Traceback(frames, block.traceback.total_nframe))
+
+
+def apply_to_blocks(blocks: List[Block]) -> List[Block]:
+    """The same for many blocks, of which many share a traceback."""
+    known: Dict[int, Traceback] = {}
+    for block in blocks:
+        if id(block.traceback) not in known:
+            known[id(block.traceback)] = apply_to_block(block).traceback
+    return [block._replace(traceback=known[id(block.traceback)]) for block in blocks]
