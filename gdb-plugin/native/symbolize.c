@@ -140,6 +140,7 @@ static struct tm_object *get_object(struct tm_symbolizer *symbolizer,
 		free(object);
 		return NULL;
 	}
+	object->main.fd = object->debug.fd = object->alternate.fd = -1; /* 0 is somebody's */
 	object->device = status.st_dev;
 	object->inode = status.st_ino;
 	object->changed = status.st_mtim;

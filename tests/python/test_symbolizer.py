@@ -72,6 +72,15 @@ class Files(WithProgram):
         self.assertEqual(frames[-1][0], str(self.folder / "source.c"))
         self.assertEqual(frames[-1][2:5], ("outer", str(self.program), 1))
 
+    def test_only_its_own_files_are_closed(self):
+        def is_open(descriptor):
+            return os.path.lexists(f"/proc/self/fd/{descriptor}")
+
+        before = [descriptor for descriptor in range(50) if is_open(descriptor)]
+        self.symbolizer().resolve([self.address()])
+        self.symbolizer().clear()
+        self.assertEqual([descriptor for descriptor in range(50) if is_open(descriptor)], before)
+
     def test_symbols_alone(self):
         address = self.address()
         self.run_tool("strip", "--strip-debug", self.program)
