@@ -11,7 +11,6 @@ import json
 import os
 import stat
 import struct
-import tempfile
 
 import _tm
 
@@ -19,6 +18,7 @@ from tm.errors import TmError
 from tm.model import Snapshot
 from tm.tracebacks import Frame, source_line
 from tm.version import VERSION
+from tm.wholefile import write_whole
 
 MAGIC = b"tmdump01"
 FORMAT = 1
@@ -114,28 +114,7 @@ def dump(snapshot, filename, find=source_line):
     find, a function (filename, lineno) -> line, gives the source lines: they go
     into the file, for those who have no sources.
     """
-    contents = _file_bytes(snapshot, find)
-    filename = os.fspath(filename)
-    folder, name = os.path.split(os.path.abspath(filename))
-    handle, temporary = tempfile.mkstemp(prefix=".%s." % name[:100], dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(contents)
-            file.flush()
-            umask = os.umask(0o077)
-            os.umask(umask)
-            os.fchmod(file.fileno(), 0o666 & ~umask)
-            os.fsync(file.fileno())
-        os.replace(temporary, filename)
-        temporary = None
-    finally:
-        if temporary is not None:
-            os.unlink(temporary)
-    folder_handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder_handle)
-    finally:
-        os.close(folder_handle)
+    write_whole(filename, _file_bytes(snapshot, find))
 
 
 # ---- reading --------------------------------------------------------------------
