@@ -122,7 +122,7 @@ class Resolver:
 
     def resolve(self, addresses: Sequence[Address]) -> List[List[Frame]]:
         """Per address its frames, innermost first: inlined calls, then the function."""
-        lookups = [address if exact else address - 1 for address, exact in addresses]
+        lookups = [address if exact else max(address - 1, 0) for address, exact in addresses]
         new = sorted(set(lookups) - self._known.keys())
         for lookup, symbols in zip(new, self._symbolizer.resolve(new)):
             self._known[lookup] = ([Frame.from_symbol(lookup, symbol) for symbol in symbols]

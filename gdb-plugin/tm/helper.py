@@ -49,7 +49,8 @@ class Helper:
                 f"The helper in this process has layout version {header['version']}, this tm reads "
                 f"version {_LAYOUT['LAYOUT_VERSION']}: use the tm that started it."
             )
-        if header["self"] != self.address:
+        states = (_LAYOUT["STATE_IDLE"], _LAYOUT["STATE_TRACING"])
+        if header["self"] != self.address or header["state"] not in states:
             raise TmError(f"The helper's header at {self.address:#x} is damaged.")
         return header
 

@@ -23,7 +23,7 @@ NODES_PER_CHUNK = 65536
 DUMP_OFFSETS = """
 import gdb, json
 wanted = ("tm_header", "tm_generation", "tm_shard", "tm_segment", "tm_slot", "tm_node",
-          "tm_counter", "tm_patch")
+          "tm_counter", "tm_patch", "tm_relay_region", "tm_module_list", "tm_module")
 print(json.dumps({name: {
     "sizeof": gdb.lookup_type("struct " + name).sizeof,
     **{field.name: [field.bitpos // 8, field.type.sizeof]
