@@ -1,4 +1,5 @@
-"""Following what a traced process loads: allocators in new objects are redirected too.
+"""Following what a traced process loads: allocators in new objects are redirected too,
+and a program that takes its place by exec may be.
 
 gdb tells of a new object while it holds the process at the loader's notice, in
 the middle of its own work: memory may be written then, functions of the
@@ -7,24 +8,48 @@ process must not be called.  What needs a call waits for the next stop.
 
 import contextlib
 import os
-from typing import List
+from typing import List, Set
 
 import gdb
 
-from . import domains, inferior, inject, maps, process
+from . import domains, frames, inferior, inject, maps, process, remote, settings
 from .errors import TmError
 
 _waiting: List[str] = []  # paths of objects whose functions need more relay memory
+_stale_symbols: Set[int] = set()  # numbers of inferiors whose helper went by exec
 
 
 def _on_new_objfile(event) -> None:
     path = event.new_objfile.filename
     if path is None or not process.may_be_traced():
         return
+    limit = process.lost_to_exec()
+    if limit:
+        _on_exec(limit)
+        return
     try:
         _redirect_object(path)
     except (TmError, gdb.MemoryError) as error:
         gdb.write(f"warning: {path} is not traced: {error}\n", gdb.STDERR)
+
+
+def _on_exec(limit: int) -> None:
+    """The process became another program; its helper is gone."""
+    program = gdb.current_progspace().filename or "another program"
+    follows = settings.value("follow-exec")
+    gdb.write(
+        f"Process {gdb.selected_inferior().pid} is now {program}: its traces are gone"
+        + (".\n" if follows else ", and it is not traced (see \"show tm follow-exec\").\n")
+    )
+    remote.forget(gdb.selected_inferior().pid)
+    _stale_symbols.add(gdb.selected_inferior().num)
+    if follows:
+        process.start_again(limit)
+
+
+def _on_exited(event) -> None:
+    process.forget_process(event.inferior.num)
+    remote.forget(event.inferior.pid)
 
 
 def _redirect_object(path: str) -> None:
@@ -58,6 +83,11 @@ def _is_same_file(mapped: str, told: str) -> bool:
 
 
 def _on_stop(_event) -> None:
+    number = gdb.selected_inferior().num
+    if number in _stale_symbols:
+        _stale_symbols.discard(number)
+        if not process.may_be_traced():
+            frames.forget_helper_symbols(number)
     if _waiting:
         gdb.post_event(_redirect_waiting)
 
@@ -77,7 +107,11 @@ def _redirect_waiting() -> None:
         gdb.write(f"warning: {', '.join(paths)}: not traced: {error}\n", gdb.STDERR)
 
 
-_LISTENERS = ((gdb.events.new_objfile, _on_new_objfile), (gdb.events.stop, _on_stop))
+_LISTENERS = (
+    (gdb.events.new_objfile, _on_new_objfile),
+    (gdb.events.stop, _on_stop),
+    (gdb.events.exited, _on_exited),
+)
 
 
 def register() -> None:

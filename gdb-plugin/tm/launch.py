@@ -8,7 +8,7 @@ breakpoint there is an internal one; its condition does the work and is false,
 so the program does not stop.
 """
 
-from typing import Callable, Optional
+from typing import Callable, Dict, Optional
 
 import _tm
 import gdb
@@ -46,7 +46,11 @@ class _Armed:
         self.breakpoint = None
 
 
-_armed: Optional[_Armed] = None
+_armed: Dict[int, _Armed] = {}  # by the inferior's number
+
+
+def _mine() -> Optional[_Armed]:
+    return _armed.get(gdb.selected_inferior().num)
 
 
 def _notice_address() -> Optional[int]:
@@ -67,15 +71,18 @@ class _StartWhenArmed(gdb.Function):
 
     def invoke(self) -> bool:
         """Starts tracing at the right notice; false, so that the program goes on."""
-        if _armed is None or _armed.done or not _objects_are_consistent():
+        armed = _mine()
+        if armed is None or armed.done or not _objects_are_consistent():
             return False
-        _armed.done = True
+        armed.done = True
         try:
-            report = _armed.start(_armed.limit, is_launch=True)
+            report = armed.start(armed.limit, is_launch=True)
         except TmError as error:
             gdb.write(f"Tracing was not started: {error}\n", gdb.STDERR)
             return False
-        _armed.helper_address = report.helper_address
+        armed.helper_address = report.helper_address
+        for text in report.warnings:
+            gdb.write(f"warning: {text}\n", gdb.STDERR)
         gdb.write(f"{report}\n")
         return False
 
@@ -92,47 +99,54 @@ def _objects_are_consistent() -> bool:
 
 def arm(limit: int, start: Callable) -> str:
     """Lets the next `run` be traced; start(limit, is_launch) does it.  Returns what to say."""
-    global _armed
     if gdb.current_progspace().filename is None:
         raise TmError("No program to run: use `file PROGRAM` first, or attach to a process.")
-    disarm()
-    _armed = _Armed(limit, start)
+    rearm(limit, start)
     frames = "1 frame" if limit == 1 else f"{limit} frames"
     return f"The next run will be traced with {frames}, from before its first constructor."
 
 
+def rearm(limit: int, start: Callable) -> None:
+    """The same for a program whose process is there, but has not begun to run it."""
+    disarm()
+    armed = _armed[gdb.selected_inferior().num] = _Armed(limit, start)
+    armed.place()
+
+
 def disarm() -> bool:
     """Lets the next `run` go untraced.  False when it was not to be traced."""
-    global _armed
-    if _armed is None:
-        return False
-    _armed.release()
-    _armed = None
-    return True
+    armed = _armed.pop(gdb.selected_inferior().num, None)
+    if armed is not None:
+        armed.release()
+    return armed is not None
 
 
 def armed_limit() -> Optional[int]:
     """The number of frames that waits for the next run, or None."""
-    return _armed.limit if _armed is not None and not _armed.done else None
+    armed = _mine()
+    return armed.limit if armed is not None and not armed.done else None
 
 
 def _on_new_objfile(_event) -> None:
-    if _armed is not None:
-        _armed.place()
+    armed = _mine()
+    if armed is not None:
+        armed.place()
 
 
 def _on_stop(_event) -> None:
     """What must not happen while the breakpoint's condition runs: new symbols set it anew."""
-    if _armed is not None and _armed.done:
-        address = _armed.helper_address
+    armed = _mine()
+    if armed is not None and armed.done:
         disarm()
-        if address:
-            frames.add_helper_symbols(address)
+        if armed.helper_address:
+            frames.add_helper_symbols(armed.helper_address)
 
 
-def _on_exited(_event) -> None:
-    if _armed is not None and _armed.done:
-        disarm()
+def _on_exited(event) -> None:
+    armed = _armed.get(event.inferior.num)
+    if armed is not None and armed.done:
+        armed.release()
+        del _armed[event.inferior.num]
 
 
 _LISTENERS = (
@@ -151,6 +165,8 @@ def register() -> None:
 
 def unregister() -> None:
     """Lets go of gdb's events, before the plugin is loaded anew."""
-    disarm()
+    for armed in _armed.values():
+        armed.release()
+    _armed.clear()
     for registry, listener in _LISTENERS:
         registry.disconnect(listener)

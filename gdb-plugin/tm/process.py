@@ -47,24 +47,42 @@ class StopReport(NamedTuple):
 
 has_process = inferior.has_process
 
-_found: Dict[int, int] = {}  # pid -> address of the header seen last
+
+class _Known(NamedTuple):
+    """What was seen last in an inferior."""
+
+    pid: int
+    address: int  # of the header
+    limit: int  # frames, while tracing; 0: idle
+
+
+_known: Dict[int, _Known] = {}  # by the inferior's number
+
+
+def _remember(found: helper.Helper, limit: int) -> None:
+    target = inferior.selected()
+    _known[target.num] = _Known(target.pid, found.address, limit)
+
+
+def _has_helper(known: _Known) -> bool:
+    with inferior.fast_reader() as read:
+        try:
+            return int.from_bytes(read(known.address, 8), "little") == _tm.layout["MAGIC"]
+        except inferior.gdb.MemoryError:
+            return False
 
 
 def find_helper() -> Optional[helper.Helper]:
     """The helper of the selected process or core, if there is one."""
-    pid = inferior.selected().pid
-    known = _found.get(pid)
+    target = inferior.selected()
+    known = _known.get(target.num)
     if known is not None:
-        with inferior.fast_reader() as read:
-            try:
-                if int.from_bytes(read(known, 8), "little") == _tm.layout["MAGIC"]:
-                    return helper.Helper(known)
-            except inferior.gdb.MemoryError:
-                pass
-        del _found[pid]
+        if known.pid == target.pid and _has_helper(known):
+            return helper.Helper(known.address)
+        forget_process(target.num)
     found = helper.find()
     if found is not None:
-        _found[pid] = found.address
+        _remember(found, _read_generation(found)["limit"] if found.is_tracing else 0)
     return found
 
 
@@ -85,14 +103,29 @@ def why_not_traced() -> str:
             "written without its anonymous memory")
 
 
-def forget_process(pid: int) -> None:
-    """The process has gone or became another program."""
-    _found.pop(pid, None)
+def forget_process(number: int) -> None:
+    """The process of the inferior with this number has gone, or became another program."""
+    _known.pop(number, None)
 
 
 def may_be_traced() -> bool:
     """False when a look at the process would certainly find nothing.  Costs nothing."""
-    return inferior.gdb.selected_inferior().pid in _found
+    return inferior.gdb.selected_inferior().num in _known
+
+
+def lost_to_exec() -> int:
+    """The limit of a tracing that went when the process became another program, else 0."""
+    target = inferior.gdb.selected_inferior()
+    known = _known.get(target.num)
+    if known is None or known.pid != target.pid or _has_helper(known):
+        return 0
+    forget_process(target.num)
+    return known.limit
+
+
+def start_again(limit: int) -> None:
+    """Lets the program that an exec just put in the process be traced like a new one."""
+    launch.rearm(limit, start)
 
 
 def is_tracing() -> bool:
@@ -155,7 +188,7 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
             undo.pop_all()
         if not is_launch:
             frames.add_helper_symbols(started.helper.header["image_start"])
-    _found[inferior.selected().pid] = started.helper.address
+    _remember(started.helper, limit)
     redirected = started.patches.redirected()
     return StartReport(
         limit,
@@ -217,6 +250,7 @@ def stop() -> StopReport:
             if found.read_header()["state"] == _tm.layout["STATE_TRACING"]:
                 patches.activate_again(listed, active)
             raise
+    _remember(found, 0)
     return StopReport(count)
 
 

@@ -43,7 +43,7 @@ def unload() -> int:
         for part in parts:
             inferior.check(system_call(helper.SYS_MUNMAP, part.start, len(part)),
                            "unmap the helper")
-        process.forget_process(inferior.selected().pid)
+        process.forget_process(inferior.selected().num)
         frames.forget_helper_symbols(inferior.selected().num)
     _check_gone(parts)
     return memory + sum(len(part) for part in parts[:-1])

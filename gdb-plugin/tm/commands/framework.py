@@ -12,6 +12,7 @@ import gdb
 
 import _tm
 from tm import inferior, options, process
+from tm.commands.output import plural
 from tm.errors import TmError
 from tm.options import Declaration, Parsed
 from tm.snapshots import registry
@@ -58,7 +59,11 @@ def evaluate_address(text: str) -> int:
 
 def check_stopped(hint: str = "") -> None:
     """The process must stand still: its memory is read as one picture."""
-    running = [thread.num for thread in gdb.selected_inferior().threads() if thread.is_running()]
+    threads = gdb.selected_inferior().threads()
+    running = sum(thread.is_running() for thread in threads)
+    if 0 < running < len(threads):
+        raise TmError('%s of the process still %s: stop all of them first, with "interrupt -a"%s.'
+                      % (plural(running, "thread"), "runs" if running == 1 else "run", hint))
     if running:
         raise TmError('The process is running: stop it first, with "interrupt -a" or Ctrl-C%s.'
                       % hint)

@@ -1,0 +1,153 @@
+"""Other ways to be debugged: several inferiors, exec, non-stop mode.
+
+May use gdbsession.
+"""
+import time
+import unittest
+
+from gdbsession import TestCase, build
+
+TRACING = r"(?m)^Tracing {} frames?: \d+ functions in 1 module redirected, helper at 0x"
+
+
+class SeveralInferiors(TestCase):
+    def two(self, first, second):
+        gdb = self.session(build(first))
+        gdb.run("add-inferior -exec " + build(second))
+        gdb.run("set schedule-multiple off")
+        return gdb
+
+    def blocks(self, gdb):
+        return gdb.json("tm status -json")["blocks"]
+
+    def test_each_has_its_own_state(self):
+        gdb = self.two("exec.c", "again.c")
+        gdb.run("tbreak checkpoint")
+        gdb.run("run")
+        self.assertStarted(gdb.run("tm start 3"), 3)
+        gdb.run("inferior 2")
+        self.assertFalse(gdb.json("tm status -json")["tracing"])
+        gdb.run("set startup-with-shell off")
+        gdb.run("tbreak main")
+        gdb.run("run </dev/null")
+        self.assertFalse(gdb.json("tm status -json")["tracing"])
+        self.assertStarted(gdb.run("tm start 7"), 7)
+        self.assertEqual(gdb.json("tm status -json")["traceback_limit"], 7)
+        gdb.run("inferior 1")
+        self.assertEqual(gdb.json("tm status -json")["traceback_limit"], 3)
+        self.assertOneLine(gdb.run("tm start 9"), r"^Already tracing, with a limit of 3 frames")
+        self.assertNotIn("\n", gdb.run("tm stop"))
+        self.assertRegex(gdb.run("tm unload"), r"\AHelper unloaded: ")
+        gdb.run("inferior 2")
+        self.assertTrue(gdb.json("tm status -json")["tracing"])
+        self.assertIn("tm-helper.so", gdb.run("info files"))
+        gdb.run("kill inferiors 1")
+        self.assertTrue(gdb.json("tm status -json")["tracing"])
+
+    def test_each_is_armed_by_itself(self):
+        gdb = self.two("exec.c", "reports.c")
+        gdb.run("tm start 4")
+        gdb.run("inferior 2")
+        self.assertEqual(gdb.run("tm status"), "Not tracing: there is no process.")
+        gdb.run("tm start 6")
+        gdb.run("tbreak checkpoint")
+        self.assertRegex(gdb.run("run"), TRACING.format(6))
+        gdb.run("inferior 1")
+        self.assertIn("4 frames", gdb.run("tm status"))
+        gdb.run("tbreak checkpoint")
+        self.assertRegex(gdb.run("run"), TRACING.format(4))
+        self.assertEqual(gdb.json("tm status -json")["traceback_limit"], 4)
+        gdb.run("inferior 2")
+        self.assertEqual(gdb.json("tm status -json")["traceback_limit"], 6)
+
+
+class Exec(TestCase):
+    def setUp(self):
+        self.gdb = self.session(build("exec.c"))
+        self.gdb.run("break checkpoint")
+
+    def total(self):
+        return self.gdb.json("tm top -json -limit 0")["total_size"]
+
+    def test_the_traces_are_gone(self):
+        self.gdb.run("run 2")
+        self.assertStarted(self.gdb.run("tm start 3"), 3)
+        pid = self.gdb.inferior_pid()
+        lines = [line for line in self.gdb.run("continue").splitlines() if "traces" in line]
+        self.assertEqual(lines, [f"Process {pid} is now {build('exec.c')}: its traces are gone, "
+                                 "and it is not traced (see \"show tm follow-exec\")."])
+        self.assertEqual(self.gdb.run("tm status"), "Not tracing.")
+        self.assertNotIn("tm-helper.so", self.gdb.run("info files"))
+        self.assertStarted(self.gdb.run("tm start 2"), 2)
+        self.gdb.run("tm stop")
+        self.assertNotIn("traces", self.gdb.run("continue"), "they were gone before")
+        self.assertIn("exited normally", self.gdb.run("continue"))
+
+    def test_tracing_follows(self):
+        self.gdb.run("set tm follow-exec on")
+        self.gdb.run("tm start 3")
+        self.assertRegex(self.gdb.run("run 2"), TRACING.format(3))
+        self.assertEqual(self.total(), 3 * 1002)
+        for times in (1, 0):
+            text = self.gdb.run("continue")
+            self.assertRegex(text, rf"(?m)^Process \d+ is now {build('exec.c')}: its traces are "
+                             r"gone\.$")
+            self.assertRegex(text, TRACING.format(3))
+            self.assertEqual(self.total(), (times + 1) * (1000 + times))
+            self.assertIn("exec.c", self.gdb.run("tm traceback kept"))
+        self.assertNotIn("\n", self.gdb.run("tm stop"))
+        self.assertIn("exited normally", self.gdb.run("continue"))
+
+    def test_a_process_that_was_attached_to(self):
+        process = self.program("sh", "-c", "read line; exec " + build("exec.c"))
+        process.wait_for_state("S")
+        gdb = self.session()
+        gdb.run("set tm follow-exec on")
+        gdb.run("set breakpoint pending on")
+        gdb.attach(process)
+        self.assertStarted(gdb.run("tm start 5"), 5)
+        gdb.run("break checkpoint")
+        process.write("go\n")
+        self.assertRegex(gdb.run("continue"), TRACING.format(5))
+        self.assertEqual(gdb.json("tm top -json -limit 0")["total_size"], 1000)
+        gdb.run("detach")
+        self.assertEqual(process.finish(), (0, "end\n"))
+
+
+class NonStop(TestCase):
+    def setUp(self):
+        self.gdb = self.session(build("cores.c"), settings=["set non-stop on"])
+        self.gdb.run("break checkpoint")
+        self.gdb.run("run")
+
+    def stop_all(self):
+        self.gdb.run("interrupt -a")
+        end = time.monotonic() + 20
+        while "(running)" in self.gdb.run("info threads"):
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.05)
+
+    def test_some_threads_are_running(self):
+        for command in ("tm start", "tm status", "tm unload"):
+            self.assertOneLine(self.gdb.run(command), r"^3 threads of the process still run: stop "
+                               r'all of them first, with "interrupt -a"\.$')
+        self.stop_all()
+        self.assertStarted(self.gdb.run("tm start 5"), 5)
+
+    def test_all_threads_are_stopped(self):
+        self.stop_all()
+        self.assertStarted(self.gdb.run("tm start 5"), 5)
+        self.gdb.run("tbreak puts")
+        self.gdb.run("thread 1")
+        self.assertIn("hit Temporary breakpoint", self.gdb.run("continue"))
+        status = self.gdb.json("tm status -json")
+        self.assertEqual((status["blocks"], status["peak"]), (0, 5000))
+        self.gdb.run("thread 3")
+        self.assertRegex(self.gdb.run("tm snapshot"), r"\ASnapshot 1: 0 blocks, ")
+        self.assertNotIn("\n", self.gdb.run("tm stop"))
+        self.assertRegex(self.gdb.run("tm unload"), r"\AHelper unloaded: ")
+        self.assertIn("* 3 ", self.gdb.run("info threads"))
+
+
+if __name__ == "__main__":
+    unittest.main()
