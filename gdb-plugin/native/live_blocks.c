@@ -21,14 +21,18 @@ struct heap {
 	struct tm_live_table *table;
 };
 
-/* Larger blocks come first, then lower addresses. */
+/* Larger blocks come first, then lower addresses, then malloc's before other domains'. */
 static int comes_before(const struct tm_slot *a, const struct tm_slot *b)
 {
 	uint64_t size_a = tm_slot_size(a), size_b = tm_slot_size(b);
 
 	if (size_a != size_b)
 		return size_a > size_b;
-	return tm_slot_address(a) < tm_slot_address(b);
+	if (tm_slot_address(a) != tm_slot_address(b))
+		return tm_slot_address(a) < tm_slot_address(b);
+	if (a->key != b->key)
+		return a->key < b->key;
+	return tm_slot_traceback(a) < tm_slot_traceback(b);
 }
 
 static int compare_slots(const void *left, const void *right)

@@ -194,7 +194,8 @@ static void fake_modules(struct fake *fake)
 
 /* ---- helpers of the tests --------------------------------------------------------- */
 
-static void take(struct fake *fake, struct tm_image_buffer *image, struct tm_image_view *view)
+__attribute__((unused)) static void take(struct fake *fake, struct tm_image_buffer *image,
+					 struct tm_image_view *view)
 {
 	struct tm_memory memory = memory_of(fake);
 	struct tm_error *error = tm_image_take(&memory, fake->header, image);
@@ -207,7 +208,7 @@ static void take(struct fake *fake, struct tm_image_buffer *image, struct tm_ima
 }
 
 /* Whatever happens, it ends, and with one line or a good image. */
-static char *take_damaged(struct fake *fake)
+__attribute__((unused)) static char *take_damaged(struct fake *fake)
 {
 	struct tm_memory memory = memory_of(fake);
 	struct tm_image_buffer image;
@@ -228,7 +229,7 @@ static char *take_damaged(struct fake *fake)
 	return NULL;
 }
 
-static void assert_damage(struct fake *fake, const char *expected)
+__attribute__((unused)) static void assert_damage(struct fake *fake, const char *expected)
 {
 	char *text = take_damaged(fake);
 
@@ -238,7 +239,8 @@ static void assert_damage(struct fake *fake, const char *expected)
 	free(text);
 }
 
-static const struct tm_row *row_of(const struct tm_image_view *view, uint64_t size, uint32_t domain)
+__attribute__((unused)) static const struct tm_row *row_of(const struct tm_image_view *view,
+							   uint64_t size, uint32_t domain)
 {
 	for (uint64_t i = 0; i < view->header->row_count; i++)
 		if (view->rows[i].size == size && view->rows[i].domain == domain)
