@@ -12,6 +12,7 @@ import unittest
 
 from gdbsession import BUILD, FULL, PROGRAMS, ROOT, TestCase, build
 from test_cores import kernel_writes_plain_files
+import test_ledger
 
 LIBRARY = BUILD / "libtm-preload.so"
 BLOCKS = {"malloc": (1001 * 5, 5), "calloc": (1002 * 10, 10), "realloc": (5001 * 5, 5),
@@ -71,7 +72,7 @@ class Preload(TestCase):
         gdb.wait()
         self.assertEqual(self.blocks(gdb), {"later": (1007, 1)})
 
-    def test_stop_start_unload(self):
+    def test_stop_and_start(self):
         program = self.start("blocks")
         gdb = self.session()
         gdb.attach(program)
@@ -84,13 +85,21 @@ class Preload(TestCase):
         os.kill(program.pid, 2)
         gdb.wait()
         self.assertEqual(self.blocks(gdb), {"later": (1007, 1)}, "and not twice")
+        gdb.run("detach")
+        program.write("\n")
+        self.assertEqual(program.finish()[0], 0)
+
+    def test_unload(self):
+        program = self.start("blocks")
+        gdb = self.session()
+        gdb.attach(program)
         gdb.run("tm stop")
         self.assertIn("unloaded", gdb.run("tm unload"))
         self.assertNotEqual(gdb.evaluate("((long (*)(long))malloc)(10)"), 0)
         self.assertStarted(gdb.run("tm start 3"), 3)
         self.assertNotEqual(gdb.evaluate("((long (*)(long))malloc)(10)"), 0)
         gdb.run("detach")
-        program.write("\n")
+        program.write("\n\n")
         self.assertEqual(program.finish()[0], 0)
 
     def test_threads(self):
@@ -185,6 +194,23 @@ class Preload(TestCase):
             self.assertEqual(self.blocks(gdb), BLOCKS)
             self.assertIn("preloaded.c", gdb.run("tm top lineno"))
             self.assertIn("5001 B in domain 0 (malloc)", gdb.run("tm traceback kept[1]"))
+
+
+class Ledger(test_ledger.Ledger):
+    """The table equals the program's own list, as it does when a debugger started it."""
+
+    test_one_frame = None
+
+    def program(self, *command):
+        return super().program(*command, env=traced())
+
+    def session(self):
+        self.gdb = super().session()
+        return self.gdb
+
+    def assertStarted(self, text, frames):
+        self.assertOneLine(text, f"^Already tracing.*{frames} frames")
+        self.gdb.run("tm clear")
 
 
 class RealPrograms(TestCase):
