@@ -83,6 +83,20 @@ class Track(TestCase):
         gdb.run("delete")
         self.assertIn("0 0 0 0 -1 -1 0 0 0 -2 -2 ", gdb.run("continue"))
 
+    def test_library_that_comes_and_goes(self):
+        late = build("track.c", name="libtrack-late.so",
+                     flags="-O2 -g -shared -fPIC -DLIBRARY -Iinclude")
+        gdb = self.session(self.binary)
+        gdb.run("break checkpoint")
+        gdb.run(f"run {late}")
+        gdb.run("tm start 5")
+        gdb.run("continue")
+        self.assertEqual(self.blocks(gdb, 7), {"library": (505, 1)})
+        gdb.run("continue")
+        gdb.run("tm stop")
+        gdb.run("delete")
+        self.assertIn("exited normally", gdb.run("continue"))
+
     def test_malloc_and_its_domain_share_an_address(self):
         gdb = self.session(self.binary)
         gdb.run("break checkpoint")

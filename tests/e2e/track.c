@@ -5,6 +5,7 @@
  * Compiled three ways by test_track.py: this file with track_other.cc as the
  * program, and with -DLIBRARY as the library.
  */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,12 +35,31 @@ __attribute__((noinline)) static void checkpoint(void)
 	__asm__ volatile("" : : : "memory");
 }
 
-int main(void)
+/* A library that comes later is told when the loader's work is seen: at an allocation. */
+static int load_later(const char *path)
+{
+	int (*track)(unsigned int, void *, size_t);
+	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+
+	if (!library)
+		return 1;
+	*(void **)&track = dlsym(library, "track_in_library");
+	free(malloc(1));
+	results[0] = track(DOMAIN, pool, 505);
+	checkpoint();
+	dlclose(library);
+	checkpoint();
+	return 0;
+}
+
+int main(int argc, char **argv)
 {
 	char *block = malloc(1000); /* line: malloc */
 
 	printf("%d\n", &tm_tracker == other_tracker());
 	checkpoint();
+	if (argc > 1)
+		return load_later(argv[1]);
 	results[0] = tm_track(DOMAIN, block, 500); /* line: first */
 	results[1] = track_in_other(DOMAIN, pool, 501);
 	results[2] = track_in_library(DOMAIN, pool + 512, 502);

@@ -23,6 +23,7 @@
 
 #include "helper_stubs.h"
 #include "modules.h"
+#include "tm.h"
 #include "unwind.h"
 
 static struct tm_module_list *current(void)
@@ -378,6 +379,21 @@ static void without_proc_the_old_list_stays(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* The note of tm.h leads to its variable, in this program as in a library. */
+static void a_tracker_is_found_by_its_note(void **state)
+{
+	uint32_t i, found = 0;
+
+	(void)state;
+	test_tracker_count = 0;
+	assert_int_equal(tm_modules_refresh(), 0);
+	for (i = 0; i < test_tracker_count; i++)
+		found += test_trackers[i] == (uint64_t)&tm_tracker;
+	assert_int_equal(found, 1);
+	assert_int_equal(tm_track(3, &found, sizeof(found)), TM_NOT_TRACING);
+	assert_int_equal(tm_untrack(3, &found), TM_NOT_TRACING);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -396,6 +412,7 @@ int main(void)
 		cmocka_unit_test(the_helper_s_image_has_its_own_rows),
 		cmocka_unit_test(a_changing_map_is_read_without_harm),
 		cmocka_unit_test(without_proc_the_old_list_stays),
+		cmocka_unit_test(a_tracker_is_found_by_its_note),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
