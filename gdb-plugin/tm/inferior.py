@@ -331,6 +331,28 @@ def set_register(tid: int, name: str, value: int) -> None:
 
 
 @contextlib.contextmanager
+def with_thread_pointer(place: int) -> Iterator[None]:
+    """While the program has set no thread pointer yet, lets it be the address `place`.
+
+    That is so at the entry point of a static program.  The first word there
+    must be its own address, as in every thread control block (tls.pdf, 3.4.6).
+    """
+    frame = gdb.newest_frame()
+    if int(frame.read_register("fs_base")) != 0:
+        yield
+        return
+    frame.select()
+    before = read(place, 8)
+    write(place, place.to_bytes(8, "little"))
+    gdb.execute(f"set var $fs_base = {place}", to_string=True)
+    try:
+        yield
+    finally:
+        gdb.execute("set var $fs_base = 0", to_string=True)
+        write(place, before)
+
+
+@contextlib.contextmanager
 def _thread_selected(tid: int) -> Iterator[gdb.Frame]:
     """The thread's innermost frame, selected."""
     current = gdb.selected_thread()

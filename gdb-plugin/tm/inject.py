@@ -50,7 +50,8 @@ class Injection:
         patches.activate(self.patches, own)
         self.indexes = [index for index in self.indexes if index not in own]
         exceptions.register(self.helper, self.files)
-        step = self.helper.call("tm_control_canary", what="run the canary")
+        with inferior.with_thread_pointer(self.helper.symbol("tm_frame_object")):
+            step = self.helper.call("tm_control_canary", what="run the canary")
         if step:
             raise TmError(
                 f"A redirected call was not recorded as it should be (step {step} of the canary): "

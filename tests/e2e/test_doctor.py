@@ -122,7 +122,9 @@ class Doctor(TestCase):
         program = build("shortfree.c", flags="-O2 -g")
         self.gdb = self.session(program)
         self.gdb.run("break main")
-        self.gdb.run("run")
+        self.gdb.run("tm start")
+        self.assertIn("warning: Not redirected: cfree: ", self.gdb.run("run"))
+        self.gdb.run("tm stop")
         check = self.examine()["redirection"]
         self.assertEqual(check["result"], "note")
         self.assertIn("cfree", check["text"])

@@ -98,6 +98,19 @@ class Exec(TestCase):
         self.assertNotIn("\n", self.gdb.run("tm stop"))
         self.assertIn("exited normally", self.gdb.run("continue"))
 
+    def test_a_static_program(self):
+        """It is traced from its entry point on, where there is no thread pointer yet."""
+        gdb = self.session(build("exec.c", "exec-static", "-O2 -g -static"))
+        gdb.run("set tm follow-exec on")
+        gdb.run("break checkpoint")
+        gdb.run("tm start 2")
+        for line, size in (("run 1", 2002), ("continue", 1000)):
+            self.assertRegex(gdb.run(line), TRACING.format(2))
+            groups = gdb.json("tm top -json -limit 0")["statistics"]
+            self.assertIn(size, [each["size"] for each in groups if each["function"] == "main"])
+        self.assertNotIn("\n", gdb.run("tm stop"))
+        self.assertIn("exited normally", gdb.run("continue"))
+
     def test_a_process_that_was_attached_to(self):
         process = self.program("sh", "-c", "read line; exec " + build("exec.c"))
         process.wait_for_state("S")
