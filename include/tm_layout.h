@@ -273,10 +273,10 @@ struct tm_patch {
 	uint8_t point_from[TM_PATCH_POINTS]; /* offset of each from `address` … */
 	uint8_t point_to[TM_PATCH_POINTS];   /* … and from `original` */
 	uint32_t domain;
-	uint32_t reserved0;
-	char name[48];   /* NUL-terminated, cut when longer */
-	uint64_t module; /* start of the module it is in */
-	uint64_t entry;  /* length 0: the helper's stub that relay leads to; 0 once it is gone */
+	uint32_t checksum; /* CRC-32 of the patch with this and `active` 0; 0: none was made */
+	char name[48];     /* NUL-terminated, cut when longer */
+	uint64_t module;   /* start of the module it is in */
+	uint64_t entry;    /* length 0: the helper's stub that relay leads to; 0 once it is gone */
 	uint64_t reserved[2];
 };
 

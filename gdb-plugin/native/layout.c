@@ -133,7 +133,7 @@ static const struct field fields[] = {
 	FIELD(tm_patch, point_from),
 	FIELD(tm_patch, point_to),
 	FIELD(tm_patch, domain),
-	FIELD(tm_patch, reserved0),
+	FIELD(tm_patch, checksum),
 	FIELD(tm_patch, name),
 	FIELD(tm_patch, module),
 	FIELD(tm_patch, entry),

@@ -8,6 +8,7 @@ the process changes.
 """
 
 import contextlib
+import zlib
 from array import array
 from typing import Dict, List, NamedTuple, Optional
 
@@ -112,6 +113,9 @@ class PatchList:
 
     def store(self, first: int = 0) -> None:
         """Writes the patches from `first` on, then how many there are."""
+        for patch in self.patches[first:]:
+            if patch["length"] and not is_damaged(patch):
+                patch["checksum"] = _checksum(patch)
         data = b"".join(_tm.encode("tm_patch", patch) for patch in self.patches[first:])
         if data:
             inferior.write(self.address_of(first), data)
@@ -134,6 +138,15 @@ class PatchList:
             and patch["shape"] != _LAYOUT["SHAPE_LOADER"]
             and not start <= patch["function"] < end
         ]
+
+
+def _checksum(patch: dict) -> int:
+    return zlib.crc32(_tm.encode("tm_patch", dict(patch, active=0, checksum=0)))
+
+
+def is_damaged(patch: dict) -> bool:
+    """Whether the program wrote into the list: what it says must not go into code."""
+    return patch.get("checksum", 0) not in (0, _checksum(patch))
 
 
 # ---- the plan ----------------------------------------------------------------
@@ -322,6 +335,12 @@ def restore(patches: PatchList, keep: range = range(0), only: Optional[List[int]
     """
     count = 0
     foreign = []
+    damaged = [index for index, patch in enumerate(patches.patches) if is_damaged(patch)]
+    if damaged:
+        raise TmError(
+            f"Entry {damaged[0]} of the list of redirected functions was overwritten by the "
+            "program: nothing can be restored by it, tracing goes on."
+        )
     for index, patch in enumerate(patches.patches):
         if not patch["active"] or patch["function"] in keep:
             continue
