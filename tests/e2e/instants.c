@@ -40,8 +40,8 @@ static void *churn(void *argument)
 		sizes[slot] = 1 + (random >> 8) % (random >> 30 & 15 ? 2000 : 200000);
 		if (random >> 40 & 3) {
 			free(blocks[slot]);
-			blocks[slot] = random >> 42 & 1 ? malloc(sizes[slot])
-							: calloc(1, sizes[slot]);
+			blocks[slot] =
+				random >> 42 & 1 ? malloc(sizes[slot]) : calloc(1, sizes[slot]);
 		} else {
 			blocks[slot] = realloc(blocks[slot], sizes[slot]);
 		}

@@ -27,7 +27,6 @@ __attribute__((noinline)) void one_round(void)
 	atomic_fetch_add(&rounds, 1);
 }
 
-
 static void count_tick(int number)
 {
 	(void)number;

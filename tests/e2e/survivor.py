@@ -9,6 +9,7 @@ counted from outside.
 """
 import os
 import re
+import signal
 import time
 
 from gdbsession import Program, build
@@ -96,10 +97,12 @@ class Survivor(Program):
     def dispositions(self):
         """What each signal does, and each thread's mask: the lines of proc(5)."""
         with open(f"/proc/{self.pid}/status") as status:
-            found = re.findall(r"^(Sig(?:Blk|Ign|Cgt):.*)", status.read(), re.MULTILINE)
+            found = re.findall(r"^(Sig(?:Ign|Cgt):.*)", status.read(), re.MULTILINE)
         for tid in sorted(os.listdir(f"/proc/{self.pid}/task")):
             with open(f"/proc/{self.pid}/task/{tid}/status") as status:
-                found += re.findall(r"^(SigBlk:.*)", status.read(), re.MULTILINE)
+                blocked = int(re.search(r"SigBlk:\t(\w+)", status.read()).group(1), 16)
+                # A handler that is running blocks its own signal.
+                found.append(f"{tid} blocks {blocked & ~(1 << signal.SIGALRM - 1):#x}")
         return found
 
 
