@@ -65,11 +65,18 @@ class Helper:
                 raise TmError(f"{path} needs relocating: build it again with `make`.")
         return cls._images[key]
 
+    def is_of_this_build(self) -> bool:
+        """Whether the helper that is loaded was made from the file that this tm has."""
+        try:
+            build_id = self.image()["build_id"]
+        except TmError:
+            return False
+        return self.header["helper_build_id"][: len(build_id)] == build_id
+
     def symbol(self, name: str) -> int:
         """The address of one of the helper's functions, whose file must be the loaded one."""
         image = self.image()
-        loaded = self.header["helper_build_id"]
-        if loaded[: len(image["build_id"])] != image["build_id"]:
+        if not self.is_of_this_build():
             raise TmError(
                 "The helper in this process was built from other sources than this tm: "
                 "use the tm that started it."

@@ -83,6 +83,9 @@ def find_helper() -> Optional[helper.Helper]:
     found = helper.find()
     if found is not None:
         _remember(found, _read_generation(found)["limit"] if found.is_tracing else 0)
+        # Somebody else's: gdb can walk through its frames only when it knows them.
+        if found.is_of_this_build():
+            frames.add_helper_symbols(found.header["image_start"])
     return found
 
 

@@ -64,6 +64,7 @@ class Preload(TestCase):
         self.assertIn("5001 B in domain 0 (malloc)", text)
         self.assertRegex(text, r"(?s), in main\n.*, in keep_blocks\n.*realloc\(kept\[i\], 5001\)")
         self.assertOneLine(gdb.run("tm start 5"), "^Already tracing")
+        self.assertIn("tm_hook_alloc", gdb.run("info line tm_hook_alloc"))
         gdb.run("tm clear")
         program.write("\n")
         gdb.send("continue")
