@@ -93,15 +93,18 @@ static void generation_publish(struct tm_generation *generation)
 	store_release(&tm_header.generation, (uint64_t)generation);
 	if (!old || thread_any_inside())
 		return;
-	/* Nobody stands in a hook: whatever is older than the new one can go. */
+	/*
+	 * Nobody stands in a hook: whatever is older than the new one can go.
+	 * If it was overwritten and this ends in a fault, nobody comes back to it.
+	 */
+	if (generation)
+		generation->retired = 0;
 	while (old) {
 		struct tm_generation *older = (struct tm_generation *)old->retired;
 
 		generation_destroy(old);
 		old = older;
 	}
-	if (generation)
-		generation->retired = 0;
 }
 
 static long generation_replace(uint32_t limit)

@@ -3,6 +3,7 @@
 Each field in turn is overwritten in a stopped process and put back afterwards.
 `make test` overwrites each with one value, `make soak` with all.
 """
+import contextlib
 import random
 import re
 import time
@@ -43,11 +44,14 @@ class Corrupted(TestCase):
         self.traced.process.send_signal(2)
         self.gdb.wait()
         self.block = self.gdb.evaluate("(unsigned long)kept[7]")
+        self.look()
+        self.memory = Memory(self.traced.pid)
+        self.addCleanup(self.memory.close)
+
+    def look(self):
         table = Table(self.traced.pid, self.layout)
         self.places = self.find(table)
         table.close()
-        self.memory = Memory(self.traced.pid)
-        self.addCleanup(self.memory.close)
 
     def find(self, table):
         """{struct: address of one that matters}"""
@@ -60,13 +64,14 @@ class Corrupted(TestCase):
         entry = (directory & ~63) + 8 * (scrambled >> 14 & (1 << (directory & 63)) - 1)
         segment = int.from_bytes(table.memory.read(entry, 8), "little")
         modules = header["modules"]
+        node = table.blocks().get(self.block, (0, 0))[1]
         chunk = int.from_bytes(table.memory.read(generation["node_chunks"], 8), "little")
         return {
             "tm_header": table.header,
             "tm_generation": header["generation"],
             "tm_shard": shard,
             "tm_segment": segment,
-            "tm_node": chunk + table.blocks()[self.block][1] * self.layout["tm_node"]["sizeof"],
+            "tm_node": chunk + node * self.layout["tm_node"]["sizeof"],
             "tm_counter": generation["counters"],
             "tm_patch": header["patches"],
             "tm_relay_region": header["relays"],
@@ -91,9 +96,10 @@ class Corrupted(TestCase):
 
     def corruptions(self, structures):
         for structure in structures:
-            for field, place in self.layout[structure].items():
+            for field in self.layout[structure]:
                 if field == "sizeof" or field.startswith("reserved"):
                     continue
+                place = self.layout[structure][field]
                 address = self.places[structure] + place[0]
                 before = self.memory.read(address, place[1])
                 for data in values(place[1], self.random):
@@ -119,6 +125,34 @@ class Corrupted(TestCase):
         self.gdb.run("detach")
         self.traced.write("b")
         self.assertEqual(self.traced.finish()[0], 7)
+
+    def check_changing(self, *structures):
+        """Commands that call the helper: in one line, and gdb lives; so does the program."""
+        for command in CHANGING:
+            for what, address, before, data in self.corruptions(structures):
+                self.write(address, data)
+                text = self.say(command, what)
+                self.assertEqual(text.count("\n"), 0, f"{command} with {what}: {text}")
+                with contextlib.suppress(OSError):  # it has gone, as it should
+                    self.write(address, before)
+                self.assertIsNone(self.traced.process.poll(), f"{command} with {what}: {text}")
+                self.mend(f"{command} with {what}: {text}")
+
+    def mend(self, what):
+        """Traced again, with the same helper; or a new process, where only that can be."""
+        status = self.say("tm status -json", what)
+        if '"tracing":true' not in status:
+            self.assertStarted(self.gdb.run("tm start 5"), 5)
+        self.look()
+
+    def test_changing_patches(self):
+        self.check_changing("tm_patch")
+
+    def test_changing_header(self):
+        self.check_changing("tm_header")
+
+    def test_changing_generation(self):
+        self.check_changing("tm_generation")
 
     def test_header(self):
         self.check_reading("tm_header")
