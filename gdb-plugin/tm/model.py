@@ -358,6 +358,14 @@ class Snapshot:
         from tm.dumpfile import load
         return load(filename)
 
+    def export(self, format, filename, old=None):
+        """Write it as pprof, collapsed, speedscope, dhat or html, whole or not at all.
+
+        old, another snapshot: pprof, collapsed and html show the differences.
+        """
+        from tm.exports import export
+        export(self, format, filename, old)
+
 
 class _TraceTable:
     """Numbers the frames and tracebacks of plain data."""

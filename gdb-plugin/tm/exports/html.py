@@ -1,0 +1,146 @@
+"""The report for a browser: one file, with all that it needs inside.
+
+May use the standard library, the model and _tm.  Must not import gdb.  The page
+may load nothing and run nothing but its own script, whatever the names in it
+are: they are data in JSON, and the policy in its head says so to the browser.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import os.path
+import time
+
+from tm.exports.names import clean, function_name, title
+from tm.exports.paths import Paths, line_key, rows
+from tm.grouping import domain_text
+from tm.histogram import histogram
+from tm.statistics import format_size
+from tm.version import VERSION
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+NOSCRIPT_LINES = 25
+
+
+def _asset(name):
+    with open(os.path.join(FOLDER, name), encoding="utf-8") as file:
+        return file.read()
+
+
+class _Names:
+    """Texts that occur often, by number."""
+
+    def __init__(self):
+        self._numbers = {}
+
+    def number(self, text):
+        if text is None:
+            return -1
+        return self._numbers.setdefault(clean(text), len(self._numbers))
+
+    def all(self):
+        return list(self._numbers)
+
+
+def _snapshot_facts(snapshot):
+    return {"name": clean(str(snapshot.name)) if snapshot.name else None,
+            "title": title(snapshot), "size": snapshot.size, "count": snapshot.blocks,
+            "tracebacks": snapshot.tracebacks, "limit": snapshot.traceback_limit,
+            "time": snapshot.time, "origin": clean(snapshot.origin) if snapshot.origin else None,
+            "dropped": snapshot.dropped}
+
+
+def _sizes(snapshot):
+    return [[bucket.low, bucket.high, bucket.count, bucket.size]
+            for bucket in histogram((size, count) for _node, size, count, _domain
+                                    in rows(snapshot))]
+
+
+def _domains(snapshot):
+    found = {}
+    for _node, size, count, domain in rows(snapshot):
+        sums = found.setdefault(domain, [0, 0])
+        sums[0] += size * count
+        sums[1] += count
+    return [[domain_text(domain), *sums] for domain, sums in sorted(found.items())]
+
+
+def document(snapshot, old, find):
+    """All that the page shows.
+
+    nodes: by node its frame and how far before it its parent is, 0: none; values:
+    per node bytes and blocks, with old also those before.
+    """
+    paths = Paths([snapshot] if old is None else [snapshot, old], line_key)
+    names, lines, frames = _Names(), _Names(), []
+    for frame in paths.frames:
+        source = frame.source_line(find)
+        frames.append([names.number(function_name(frame)),
+                       names.number(frame.filename),
+                       frame.lineno if frame.has_line else 0,
+                       names.number(frame.module),
+                       lines.number(source[:200] if source else None),
+                       int(frame.inlined) + 2 * (frame.function is None)
+                       + 4 * frame.has_line])
+    nodes = [[frame, 0 if parent is None else number - parent]
+             for number, (frame, parent) in enumerate(paths.nodes)]
+    facts = {"version": VERSION, "snapshot": _snapshot_facts(snapshot),
+             "old": None if old is None else _snapshot_facts(old),
+             "names": names.all(), "lines": lines.all(), "frames": frames, "nodes": nodes,
+             "values": paths.values, "sizes": _sizes(snapshot), "domains": _domains(snapshot)}
+    if old is not None:
+        facts["old_sizes"] = _sizes(old)
+    return facts
+
+
+def _as_script(facts):
+    """JSON that cannot end the element it stands in."""
+    text = json.dumps(facts, separators=(",", ":"), ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _plain_lines(snapshot, old):
+    """The largest lines, for a browser that runs no script."""
+    groups = snapshot.groups("lineno") if old is None else snapshot.differences(old, "lineno")
+    return "\n".join("%s: %s" % (clean(str(statistic.traceback)), statistic.figures())
+                     for statistic in groups[:NOSCRIPT_LINES])
+
+
+def _heading(snapshot, old):
+    if old is None:
+        return "Heap of %s" % title(snapshot)
+    return "Heap of %s compared with %s" % (title(snapshot), title(old))
+
+
+def _summary(snapshot, old):
+    text = "%s in %d blocks" % (format_size(snapshot.size), snapshot.blocks)
+    if old is not None:
+        text = "%s (%s), %d blocks (%+d)" % (
+            format_size(snapshot.size), format_size(snapshot.size - old.size, True),
+            snapshot.blocks, snapshot.blocks - old.blocks)
+    if snapshot.time:
+        text += ", %s" % time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(snapshot.time))
+    return text
+
+
+def contents(snapshot, old, find):
+    """The file."""
+    script = _asset("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    parts = {
+        "title": html.escape(_heading(snapshot, old)),
+        "summary": html.escape(_summary(snapshot, old)),
+        "policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-%s'" % digest,
+        "style": _asset("report.css"),
+        "plain": html.escape(_plain_lines(snapshot, old)),
+        "version": html.escape(VERSION),
+        "data": _as_script(document(snapshot, old, find)),
+        "script": script,
+    }
+    pieces = _asset("report.html").split("{{")
+    text = pieces[0]
+    for piece in pieces[1:]:
+        name, rest = piece.split("}}", 1)
+        text += parts[name] + rest
+    return text.encode("utf-8", "backslashreplace")

@@ -1,0 +1,569 @@
+/*
+ * The report's only script: draws what #data holds.  Must never make markup of
+ * a name: all text goes through textContent.
+ */
+"use strict";
+(() => {
+const data = JSON.parse(document.getElementById("data").textContent);
+const compared = data.old !== null;
+const state = {unit: 0, by: "function", inverted: 0, change: 0, table: "line", query: "",
+               sort: null, ascending: false, all: false};
+const ROW = 22, THINNEST = 2, ROWS_AT_FIRST = 50;
+const $ = id => document.getElementById(id);
+
+// ---- text ----------------------------------------------------------------------
+
+function sizeText(size, sign) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  for (const unit of units) {
+    const plus = sign && size >= 0 ? "+" : "";
+    if (Math.abs(size) < 100 && unit !== "B") return plus + size.toFixed(1) + " " + unit;
+    if (Math.abs(size) < 10 * 1024 || unit === "TiB") return plus + size.toFixed(0) + " " + unit;
+    size /= 1024;
+  }
+}
+const countText = (count, sign) => (sign && count >= 0 ? "+" : "") + count.toLocaleString("en-US");
+const unitText = (number, sign) => state.unit ? countText(number, sign) + " blocks"
+  : sizeText(number, sign);
+const percent = (part, whole) => whole ? (100 * part / whole).toFixed(1) + " %" : "";
+const minus = text => text.replace(/-/g, "\u2212");
+
+function element(name, text, kind) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+}
+function signed(number, text) {
+  return element("span", minus(text), number > 0 ? "up" : number < 0 ? "down" : "");
+}
+
+// ---- frames --------------------------------------------------------------------
+
+const frames = data.frames.map(([name, file, line, module, source, flags]) => {
+  const frame = {name: data.names[name], file: data.names[file], line,
+                 module: module < 0 ? null : data.names[module],
+                 source: source < 0 ? "" : data.lines[source], inlined: (flags & 1) > 0,
+                 hasName: !(flags & 2), hasLine: (flags & 4) > 0};
+  frame.place = frame.hasLine ? frame.file + ":" + line : frame.file;
+  const home = frame.hasLine ? frame.file : frame.module;
+  frame.full = !frame.hasName && !home ? "<unknown>"
+    : (frame.hasName ? frame.name : "??") + (home ? " (" + home + ")" : "");
+  return frame;
+});
+const short = file => file.split("/").pop();
+const keysOf = {
+  line: frame => frame.name + "\n" + frame.place + "\n" + frame.module,
+  function: frame => frame.hasName ? frame.full + "\n" + frame.module : "\n" + frame.place,
+};
+const tableKeys = {line: frame => frame.place, function: frame => frame.full,
+                   module: frame => frame.module || "<unknown>"};
+
+function numbered(key) {
+  const numbers = new Map();
+  return frames.map(frame => {
+    const text = key(frame);
+    if (!numbers.has(text)) numbers.set(text, numbers.size);
+    return numbers.get(text);
+  });
+}
+
+const parents = data.nodes.map(([, back], number) => back ? number - back : -1);
+const paths = [];  // the frames from the oldest on, and the values, of each that has blocks
+data.values.forEach((values, number) => {
+  if (!values.some(value => value)) return;
+  const path = [];
+  for (let at = number; at >= 0; at = parents[at]) path.push(data.nodes[at][0]);
+  paths.push({frames: path.reverse(), values: compared ? values : [...values, 0, 0]});
+});
+
+// ---- the tree --------------------------------------------------------------------
+
+let root, zoomed, drawn = [], byElement = new Map(), current = null;
+
+const makeNode = (frame, parent) => ({frame, parent, depth: parent ? parent.depth + 1 : 0,
+  values: [0, 0, 0, 0], self: [0, 0, 0, 0], weight: 0, children: new Map()});
+
+function weightOf(values) {
+  const now = values[state.unit], before = values[state.unit + 2];
+  return state.change ? Math.abs(now - before) : Math.max(now, before);
+}
+
+function buildTree() {
+  const keys = numbered(keysOf[state.by]);
+  root = makeNode(null, null);
+  for (const path of paths) {
+    const weight = weightOf(path.values);
+    const order = state.inverted ? path.frames.slice().reverse() : path.frames;
+    let node = root;
+    const add = () => {
+      path.values.forEach((value, place) => { node.values[place] += value; });
+      node.weight += weight;
+    };
+    add();
+    for (const frame of order) {
+      if (!node.children.has(keys[frame])) {
+        node.children.set(keys[frame], makeNode(frames[frame], node));
+      }
+      node = node.children.get(keys[frame]);
+      add();
+    }
+    path.values.forEach((value, place) => { node.self[place] += value; });
+  }
+  const stack = [root];
+  while (stack.length) {
+    const node = stack.pop();
+    node.children = [...node.children.values()].sort((a, b) => b.weight - a.weight);
+    stack.push(...node.children);
+  }
+}
+
+const label = node => node.frame === null ? "all"
+  : state.by === "line" && node.frame.hasLine && node.frame.hasName
+    ? node.frame.name + " (" + short(node.frame.file) + ":" + node.frame.line + ")"
+    : node.frame.name;
+const matches = node => node.frame !== null && frameMatches(node.frame);
+const frameMatches = frame => state.query !== "" && (frame.name.toLowerCase().includes(state.query)
+  || frame.place.toLowerCase().includes(state.query)
+  || (frame.module || "").toLowerCase().includes(state.query));
+
+function hue(text) {
+  let hash = 7;
+  for (const letter of text) hash = (hash * 31 + letter.codePointAt(0)) | 0;
+  return ((hash % 997) + 997) % 997 * 137.5 % 360;
+}
+
+function paint(box, node) {
+  if (!compared) {
+    box.style.setProperty("--h", node.frame === null ? 210 : hue(node.frame.module || "")
+      + (hue(node.frame.name) % 34) - 17);
+    return;
+  }
+  const change = node.values[state.unit] - node.values[state.unit + 2];
+  const most = Math.max(node.values[state.unit], node.values[state.unit + 2]);
+  if (change === 0) {
+    box.classList.add("plain");
+    return;
+  }
+  box.classList.add("diff");
+  box.style.setProperty("--h", change > 0 ? 8 : 215);
+  box.style.setProperty("--k", Math.min(1, 0.25 + 0.75 * Math.abs(change) / most).toFixed(3));
+}
+
+function spoken(node) {
+  const now = node.values[state.unit];
+  let text = label(node) + ", " + unitText(now) + ", "
+    + percent(now, data.snapshot[state.unit ? "count" : "size"]);
+  if (compared) text += ", " + unitText(now - node.values[state.unit + 2], true);
+  return text;
+}
+
+function place(node, left, width, above) {
+  const box = element("div", "", "frame");
+  const pixels = width * $("graph").clientWidth;
+  if (pixels > 26) {
+    box.textContent = label(node);
+    if (compared && pixels > 170) {
+      const change = node.values[state.unit] - node.values[state.unit + 2];
+      if (change) box.append(element("span", " " + minus(unitText(change, true)), "self"));
+    } else if (pixels > 170) {
+      box.append(element("span", " " + unitText(node.values[state.unit]), "self"));
+    }
+  } else {
+    box.classList.add("thin");
+  }
+  box.style.left = (left * 100).toFixed(4) + "%";
+  box.style.width = (width * 100).toFixed(4) + "%";
+  box.style.top = node.depth * ROW + "px";
+  box.tabIndex = -1;
+  box.setAttribute("role", "treeitem");
+  box.setAttribute("aria-level", node.depth + 1);
+  box.setAttribute("aria-label", spoken(node));
+  if (above) box.classList.add("above");
+  if (matches(node)) box.classList.add("match");
+  paint(box, node);
+  node.box = box;
+  byElement.set(box, node);
+  drawn.push(node);
+}
+
+function draw() {
+  for (const node of drawn) node.box = null;
+  drawn = [];
+  byElement = new Map();
+  const graph = $("graph");
+  const least = THINNEST / Math.max(graph.clientWidth, 300);
+  for (let node = zoomed.parent; node; node = node.parent) place(node, 0, 1, true);
+  drawn.reverse();
+  const stack = [[zoomed, 0, 1]];
+  let deepest = zoomed.depth;
+  while (stack.length) {
+    const [node, left, width] = stack.pop();
+    place(node, left, width, false);
+    deepest = Math.max(deepest, node.depth);
+    let at = left;
+    for (const child of node.children) {
+      const share = zoomed.weight ? child.weight / zoomed.weight : 0;
+      if (share < least) break;  // they are sorted
+      stack.push([child, at, share]);
+      at += share;
+    }
+  }
+  graph.replaceChildren(...drawn.map(node => node.box));
+  graph.style.height = (deepest + 1) * ROW + "px";
+  graph.classList.toggle("searching", state.query !== "");
+  $("reset").disabled = zoomed === root;
+  if (!current || !current.box) current = zoomed;
+  current.box.tabIndex = 0;
+  details(current);
+}
+
+function details(node) {
+  const pane = $("details"), unit = state.unit, frame = node.frame;
+  const total = data.snapshot.size, count = data.snapshot.count, values = node.values;
+  const head = element("p");
+  head.append(element("b", frame === null ? "all" : frame.name));
+  if (frame && frame.inlined) head.append(" (inlined)");
+  const lines = [head];
+  if (frame) {
+    const where = element("p");
+    where.append(element("code", state.by === "line" || !frame.hasLine ? frame.place
+      : frame.file));
+    if (frame.module && frame.hasLine) where.append(element("span", "  in " + frame.module, "quiet"));
+    lines.push(where);
+    if (frame.source && state.by === "line") lines.push(element("p", frame.source, "code"));
+  }
+  const figures = element("p");
+  figures.append(sizeText(values[0]) + " (" + (percent(values[0], total) || "0 %") + ") in "
+    + countText(values[1]) + " blocks (" + (percent(values[1], count) || "0 %") + ")");
+  if (node.self[unit] !== values[unit] && frame) {
+    figures.append(", of which " + sizeText(node.self[0]) + " in " + countText(node.self[1])
+      + " blocks " + (state.inverted ? "called from no known frame" : "allocated here"));
+  }
+  if (compared) {
+    figures.append("; change ", signed(values[0] - values[2], sizeText(values[0] - values[2], true)),
+      ", ", signed(values[1] - values[3], countText(values[1] - values[3], true) + " blocks"));
+  }
+  lines.push(figures);
+  pane.replaceChildren(...lines);
+}
+
+function zoom(node) {
+  zoomed = node;
+  current = node;
+  draw();
+  current.box.focus({preventScroll: true});
+}
+
+function search() {
+  let sum = 0, found = 0;
+  const stack = [[root, false]];
+  while (stack.length && state.query) {
+    const [node, inside] = stack.pop();
+    const hit = matches(node);
+    if (hit) found += 1;
+    if (hit && !inside) sum += node.values[state.unit];
+    for (const child of node.children) stack.push([child, inside || hit]);
+  }
+  $("found").textContent = state.query ? found + (found === 1 ? " frame, " : " frames, ")
+    + unitText(sum) + " (" + (percent(sum, root.values[state.unit]) || "0 %") + ")" : "";
+  draw();
+  table();
+}
+
+// ---- the tables --------------------------------------------------------------------
+
+const tableCache = {};
+function tableRows(kind) {
+  if (tableCache[kind]) return tableCache[kind];
+  const keys = numbered(tableKeys[kind]), rows = new Map();
+  const rowOf = number => {
+    const key = keys[number];
+    if (!rows.has(key)) {
+      rows.set(key, {frame: frames[number], text: tableKeys[kind](frames[number]),
+                     size: 0, count: 0, under: 0, before: 0, countBefore: 0, members: new Set()});
+    }
+    rows.get(key).members.add(frames[number]);
+    return rows.get(key);
+  };
+  for (const path of paths) {
+    const [size, count, before, countBefore] = path.values;
+    const recent = rowOf(path.frames[path.frames.length - 1]);
+    recent.size += size;
+    recent.count += count;
+    recent.before += before;
+    recent.countBefore += countBefore;
+    for (const row of new Set(path.frames.map(rowOf))) row.under += size;
+  }
+  for (const row of rows.values()) {
+    row.average = row.count ? row.size / row.count : 0;
+    row.change = row.size - row.before;
+    row.countChange = row.count - row.countBefore;
+  }
+  return tableCache[kind] = [...rows.values()];
+}
+
+const COLUMNS = [
+  {key: "size", head: "Size", show: row => sizeText(row.size), bar: true},
+  {key: "change", head: "\u00b1 Size", show: row => signed(row.change, sizeText(row.change, true)),
+   compared: true, by: row => Math.abs(row.change)},
+  {key: "count", head: "Blocks", show: row => countText(row.count)},
+  {key: "countChange", head: "\u00b1 Blocks", compared: true,
+   show: row => signed(row.countChange, countText(row.countChange, true)),
+   by: row => Math.abs(row.countChange)},
+  {key: "average", head: "Average", show: row => row.count ? sizeText(row.average) : ""},
+  {key: "under", head: "With callees", show: row => sizeText(row.under),
+   title: "Bytes allocated here and in everything called from here"},
+  {key: "text", head: "Where", text: true, show: row => row.text},
+  {key: "source", head: "Source", text: true, lines: true, show: row => row.frame.source},
+];
+
+function table() {
+  const sort = state.sort || (compared ? "change" : "size");
+  const columns = COLUMNS.filter(column => (compared || !column.compared)
+    && (!column.lines || (state.table === "line" && data.lines.length)));
+  const chosen = columns.find(column => column.key === sort) || columns[0];
+  const heads = element("tr");
+  for (const column of columns) {
+    const head = element("th", undefined, column.text ? "text" : "");
+    const button = element("button", column.head);
+    button.type = "button";
+    if (column.title) button.title = column.title;
+    head.scope = "col";
+    head.dataset.key = column.key;
+    head.setAttribute("aria-sort", column !== chosen ? "none"
+      : state.ascending ? "ascending" : "descending");
+    button.addEventListener("click", () => {
+      state.ascending = column === chosen ? !state.ascending : Boolean(column.text);
+      state.sort = column.key;
+      table();
+      $("table").querySelector(`th[data-key="${column.key}"] button`).focus();
+    });
+    head.append(button);
+    heads.append(head);
+  }
+  const value = chosen.by || (row => chosen.key === "source" ? row.frame.source : row[chosen.key]);
+  const order = (a, b) => {
+    const [x, y] = [value(a), value(b)];
+    const sign = x < y ? -1 : x > y ? 1 : 0;
+    return (state.ascending ? sign : -sign) || b.size - a.size || b.under - a.under
+      || (a.text < b.text ? -1 : 1);
+  };
+  const rows = tableRows(state.table)
+    .filter(row => !state.query || [...row.members].some(frameMatches)).sort(order);
+  const largest = Math.max(1, ...rows.map(row => row.size));
+  const shown = state.all ? rows : rows.slice(0, ROWS_AT_FIRST);
+  const body = shown.map(row => {
+    const line = element("tr");
+    for (const column of columns) {
+      const cell = element("td", undefined, column.key === "source" ? "text source code"
+        : column.text ? "text" : "number");
+      cell.append(column.show(row));
+      if (column.bar) {
+        cell.classList.add("bar");
+        cell.style.setProperty("--f", (row.size / largest).toFixed(4));
+      }
+      line.append(cell);
+    }
+    line.addEventListener("click", () => setQuery(state.table === "function" && row.frame.hasName
+      ? row.frame.name : row.text));
+    return line;
+  });
+  $("table").tHead.replaceChildren(heads);
+  $("table").tBodies[0].replaceChildren(...body);
+  $("more").hidden = rows.length <= ROWS_AT_FIRST;
+  $("more").textContent = state.all ? "Show the first " + ROWS_AT_FIRST
+    : "Show all " + countText(rows.length);
+}
+
+function bars(table, heads, rows, largest) {
+  const head = element("tr");
+  heads.forEach((text, place) => head.append(element("th", text, place ? "" : "text")));
+  head.append(element("th"));
+  table.append(element("thead"), element("tbody"));
+  table.tHead.append(head);
+  for (const [cells, share, title] of rows) {
+    const line = element("tr");
+    cells.forEach((cell, place) => {
+      const made = element("td", undefined, place ? "number" : "text");
+      made.append(cell);
+      line.append(made);
+    });
+    const bar = element("i");
+    bar.style.setProperty("--f", largest ? (share / largest).toFixed(4) : 0);
+    bar.title = title;
+    const cell = element("td", undefined, "graph");
+    if (share) cell.append(bar);
+    line.append(cell);
+    table.tBodies[0].append(line);
+  }
+}
+
+function sizes() {
+  const now = new Map(data.sizes.map(each => [each[0], each]));
+  const before = new Map((data.old_sizes || []).map(each => [each[0], each]));
+  const lows = [...new Set([...now.keys(), ...before.keys()])].sort((a, b) => a - b);
+  let largest = 0;
+  const rows = lows.map(low => {
+    const [, high, count, size] = now.get(low) || before.get(low).slice(0, 2).concat(0, 0);
+    largest = Math.max(largest, size);
+    const range = low === high ? sizeText(low) : low >= 10240
+      ? sizeText(low) + " \u2013 < " + sizeText(high + 1) : low + " \u2013 " + high + " B";
+    const cells = [range, countText(count), sizeText(size)];
+    if (compared) {
+      const [, , oldCount, oldSize] = before.get(low) || [0, 0, 0, 0];
+      cells.push(signed(count - oldCount, countText(count - oldCount, true)),
+                 signed(size - oldSize, sizeText(size - oldSize, true)));
+    }
+    return [cells, size, percent(size, data.snapshot.size)];
+  });
+  bars($("sizes"), ["Size of a block", "Blocks", "Bytes"]
+    .concat(compared ? ["\u00b1 Blocks", "\u00b1 Bytes"] : []), rows, largest);
+  bars($("domains"), ["Domain", "Bytes", "Blocks"], data.domains.map(([name, size, count]) =>
+    [[name, sizeText(size), countText(count)], size, percent(size, data.snapshot.size)]),
+    Math.max(0, ...data.domains.map(each => each[1])));
+  $("domains-section").hidden = data.domains.length < 2;
+}
+
+function figures() {
+  const {size, count, tracebacks, limit} = data.snapshot;
+  const cards = [["Live", sizeText(size), percent(0, 0)], ["Blocks", countText(count)],
+    ["Average block", count ? sizeText(size / count) : "\u2013"],
+    ["Tracebacks", countText(tracebacks)]];
+  if (compared) {
+    let grown = 0, shrunk = 0;
+    for (const row of tableRows("line")) {
+      if (row.change > 0) grown += row.change; else shrunk += row.change;
+    }
+    cards.splice(0, 2,
+      ["Live", sizeText(size), signed(size - data.old.size, sizeText(size - data.old.size, true))],
+      ["Blocks", countText(count), signed(count - data.old.count,
+                                          countText(count - data.old.count, true))],
+      ["Lines that grew", signed(1, sizeText(grown, true))],
+      ["Lines that shrank", signed(-1, sizeText(shrunk, true))]);
+  }
+  for (const [head, text, more] of cards) {
+    const card = element("div"), figure = element("dd");
+    figure.append(text);
+    if (more) {
+      const extra = element("small", " ");
+      extra.append(more);
+      figure.append(extra);
+    }
+    card.append(element("dt", head), figure);
+    $("figures").append(card);
+  }
+  $("note").textContent = (limit ? "Tracebacks hold the " + limit + " most recent "
+    + (limit === 1 ? "frame" : "frames") + "; what called the oldest of them is not known. " : "")
+    + (data.snapshot.dropped ? countText(data.snapshot.dropped)
+      + " records were dropped for lack of memory: this is not all." : "");
+}
+
+// ---- what the user does ----------------------------------------------------------------
+
+function press() {
+  for (const button of document.querySelectorAll("button[data-set]")) {
+    button.setAttribute("aria-pressed", String(state[button.dataset.set]) === button.dataset.value);
+  }
+  $("width-says").textContent = (state.unit ? "blocks" : "bytes")
+    + (state.change ? " that came or went" : ", the larger of before and after");
+}
+
+function set(name, value) {
+  state[name] = /^\d$/.test(value) ? Number(value) : value;
+  press();
+  if (name === "table") {
+    state.all = false;
+    table();
+    return;
+  }
+  buildTree();
+  zoomed = root;
+  current = null;
+  search();
+}
+
+function setQuery(text) {
+  $("search").value = text;
+  state.query = text.trim().toLowerCase();
+  search();
+}
+
+function move(key) {
+  const siblings = current.parent ? current.parent.children.filter(node => node.box) : [current];
+  const at = siblings.indexOf(current);
+  const target = key === "ArrowUp" ? current.parent
+    : key === "ArrowDown" ? current.children.find(node => node.box)
+    : key === "ArrowLeft" ? siblings[at - 1] : siblings[at + 1];
+  if (target && target.box) target.box.focus();
+}
+
+document.body.classList.toggle("comparing", compared);
+document.addEventListener("click", event => {
+  const button = event.target.closest("button[data-set]");
+  if (button) set(button.dataset.set, button.dataset.value);
+});
+$("graph").addEventListener("click", event => {
+  const node = byElement.get(event.target.closest(".frame"));
+  if (node) zoom(node === zoomed && node.parent ? node.parent : node);
+});
+$("graph").addEventListener("mouseover", event => {
+  const node = byElement.get(event.target.closest(".frame"));
+  if (node) details(node);
+});
+$("graph").addEventListener("mouseleave", () => details(current));
+$("graph").addEventListener("focusin", event => {
+  const node = byElement.get(event.target);
+  if (!node) return;
+  if (current && current.box) current.box.tabIndex = -1;
+  current = node;
+  node.box.tabIndex = 0;
+  details(node);
+});
+$("graph").addEventListener("keydown", event => {
+  if (event.key.startsWith("Arrow")) move(event.key);
+  else if (event.key === "Enter" || event.key === " ") zoom(current);
+  else if (event.key === "Home") zoom(root);
+  else return;
+  event.preventDefault();
+});
+document.addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = event.target.tagName === "INPUT";
+  if (event.key === "Escape") {
+    if (typing && state.query) setQuery("");
+    else if (zoomed !== root) zoom(event.shiftKey ? root : zoomed.parent);
+  } else if (typing) {
+    return;
+  } else if (event.key === "/") {
+    $("search").focus();
+    $("search").select();
+  } else if (event.key === "i") {
+    set("inverted", String(1 - state.inverted));
+  } else if (event.key === "b") {
+    set("unit", String(1 - state.unit));
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+$("search").addEventListener("input", () => {
+  state.query = $("search").value.trim().toLowerCase();
+  search();
+});
+$("reset").addEventListener("click", () => zoom(root));
+$("more").addEventListener("click", () => {
+  state.all = !state.all;
+  table();
+});
+let waiting = 0;
+addEventListener("resize", () => {
+  cancelAnimationFrame(waiting);
+  waiting = requestAnimationFrame(draw);
+});
+
+$("main").hidden = false;
+figures();
+sizes();
+set("unit", "0");
+})();
