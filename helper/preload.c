@@ -236,6 +236,7 @@ static uint64_t entry_of(const struct tm_patch *patch)
 /* Lets a stub lead to the helper, or straight to its function. */
 static void direct(struct tm_patch *patch)
 {
+	__atomic_store_n(&patch->checksum, 0, __ATOMIC_SEQ_CST); /* a debugger's, of what was */
 	patch->active = patch->entry != 0;
 	__atomic_store_n(&patch->relay, patch->entry ? patch->entry : patch->original,
 			 __ATOMIC_RELEASE);
@@ -361,6 +362,7 @@ uint64_t tm_preload_resolve(struct tm_patch *patch)
 		complain(patch->name, " is called, but no library has it");
 		__builtin_trap();
 	}
+	__atomic_store_n(&patch->checksum, 0, __ATOMIC_SEQ_CST);
 	patch->original = original;
 	if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != STARTED)
 		return original;

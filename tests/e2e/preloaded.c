@@ -125,6 +125,7 @@ static int plugins(char **paths)
 	void *library;
 	int i, turn;
 
+	wait_for_line("before");
 	for (turn = 0; turn < 4; turn++) {
 		library = dlopen(paths[turn % 2], RTLD_NOW | RTLD_LOCAL);
 		*(void **)&function = dlsym(library, "plugin_allocate");

@@ -138,7 +138,8 @@ class Preload(TestCase):
                        flags=f"-O2 -g -shared -fPIC -DPLUGIN={size} "
                              "-fno-optimize-sibling-calls")
                  for size in (3000, 40)]
-        program = self.start("plugins", *paths)
+        program = self.program(self.binary, "plugins", *paths, env=traced())
+        program.write("\n")
         places = re.findall(r"0x\w+", program.wait_for("ready"))
         self.assertLess(len(set(places)), 4, "no library came where another had been")
         gdb = self.session()
@@ -150,6 +151,26 @@ class Preload(TestCase):
             self.assertEqual(functions[3:5], ["main", "plugins"], functions)
             self.assertEqual(len(functions), 6, functions)
         self.assertEqual(functions[-1], "plugin_allocate")
+
+    def test_library_of_operator_new_comes_later(self):
+        plugin = build("preloaded_plugin.cc", name="preloaded-plugin.so",
+                       flags="-O2 -g -shared -fPIC -DPLUGIN=77")
+        program = self.program(self.binary, "plugins", plugin, plugin, env=traced())
+        program.wait_for("before")
+        gdb = self.session()
+        gdb.attach(program)
+        gdb.run("tm stop")
+        self.assertStarted(gdb.run("tm start 5"), 5)
+        program.write("\n")
+        gdb.send("continue")
+        program.wait_for("ready")
+        os.kill(program.pid, 2)
+        gdb.wait()
+        for block in (9, 39):
+            found = gdb.json(f"tm traceback kept[{block}] -json")
+            self.assertEqual((found["size"], found["frames"][-1]["function"]),
+                             (77, "plugin_allocate"))
+        self.assertRegex(gdb.run("tm stop"), r"\ATracing stopped: ")
 
     def test_exceptions(self):
         for name, libraries in (("newdelete", ""), ("newdelete-jemalloc",
