@@ -20,6 +20,7 @@ import ctypes
 import os
 import signal
 import struct
+import time
 from typing import Callable, Dict, List, Sequence, Tuple
 
 from .errors import TmError
@@ -53,6 +54,9 @@ _FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGTRAP, signal.
 _ALL_BUT_FAULTS = _MASK64 & ~sum(1 << number - 1 for number in _FAULTS)
 # Signals that do nothing to a program that does not handle them; the last one always stops.
 _HARMLESS = (signal.SIGURG, signal.SIGWINCH, signal.SIGCHLD)
+
+_PATIENCE = 5  # seconds; calls take milliseconds
+_ENDED = "The program ended while it was made to call a function."
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
@@ -155,10 +159,24 @@ def _set_mask(tid: int, mask: int) -> None:
 
 
 def _wait(tid: int) -> int:
-    """The signal or kind of the thread's next stop.  Its end is left for gdb to see."""
-    event = os.waitid(os.P_PID, tid, os.WEXITED | os.WSTOPPED | os.WNOWAIT | _WALL)
-    if event is None or event.si_code not in (os.CLD_TRAPPED, os.CLD_STOPPED):
-        raise TmError("The program ended while it was made to call a function.")
+    """The signal or kind of the thread's next stop; 0 when there was none for seconds.
+
+    Its end is left for gdb to see.
+    """
+    options = os.WEXITED | os.WSTOPPED | os.WNOWAIT | os.WNOHANG | _WALL
+    begun, looks = time.monotonic(), 0
+    try:
+        event = os.waitid(os.P_PID, tid, options)
+        while event is None and time.monotonic() < begun + _PATIENCE:
+            looks += 1
+            time.sleep(0 if looks < 50 else 0.0002)
+            event = os.waitid(os.P_PID, tid, options)
+    except ChildProcessError:
+        raise TmError(_ENDED) from None
+    if event is None:
+        return 0
+    if event.si_code not in (os.CLD_TRAPPED, os.CLD_STOPPED):
+        raise TmError(_ENDED)
     _, status = os.waitpid(tid, _WALL)
     return status >> 8
 
@@ -170,6 +188,11 @@ def _made_again(registers: Dict[str, int]) -> Dict[str, int]:
         made["rax"] = _ERESTART[registers["rax"]] or registers["orig_rax"]
         made["rip"] = registers["rip"] - 2
     return made
+
+
+def may_signal(pid: int, tid: int) -> bool:
+    """Whether this gdb may send signals to the thread, which a call needs."""
+    return _libc.syscall(_TGKILL, pid, tid, 0) == 0
 
 
 def is_in_system_call(tid: int) -> bool:
@@ -191,6 +214,7 @@ class Caller:
         self.pid, self.tid = pid, tid
         self.area, self.spare = area, spare
         self.write = write
+        self.halt_pending = False  # a SIGSTOP of ours is on its way
         self.signal = next(
             (number for number in _HARMLESS if unused >> number - 1 & 1), signal.SIGSTOP
         )
@@ -234,6 +258,17 @@ class Caller:
                         return registers["rbx"]
                 elif registers["orig_rax"] >> 63:  # no system call: a breakpoint
                     raise TmError("The program stopped in a function that it was made to call.")
+            elif stop == 0:
+                # It waits for another thread, which is stopped: let it stop too.
+                self._send(signal.SIGSTOP)
+                stop = _wait(self.tid)
+                if stop == 0:
+                    raise TmError("The program cannot be stopped: it hangs in a system call.")
+                self.halt_pending = stop != signal.SIGSTOP
+                raise TmError(
+                    "A thread that was made to call a function waited for another thread in "
+                    "it: let the program run on a little and try again."
+                )
             elif stop in _FAULTS:
                 name = signal.Signals(stop).name
                 raise TmError(f"The program got {name} in a function that it was made to call.")
@@ -251,18 +286,30 @@ class Caller:
         for number in stops:
             self._send(number)
         self._send(self.signal)
-        ptrace(_CONT, self.tid)
-        stop = _wait(self.tid)
-        if stop != self.signal:
-            self._send_again(stop)
+        others = []
+        while True:
+            ptrace(_CONT, self.tid)
+            stop = _wait(self.tid)
+            if stop == signal.SIGSTOP and self.halt_pending:
+                self.halt_pending = False
+            elif stop in (0, self.signal):
+                break
+            else:
+                others.append((stop, self._information()))
         _set_registers(self.tid, original)
+        for number, information in others:
+            self._send_again(number, information)
 
     def _send(self, number: int) -> None:
         _libc.syscall(_TGKILL, self.pid, self.tid, int(number))
 
-    def _send_again(self, number: int) -> None:
-        """A signal that came first is for gdb to see, as if it had not been taken yet."""
+    def _information(self):
+        """The siginfo_t of the signal that the thread has stopped for."""
         information = ctypes.create_string_buffer(128)
         ptrace(_GETSIGINFO, self.tid, 0, information)
+        return information
+
+    def _send_again(self, number: int, information) -> None:
+        """A signal that came first is for gdb to see, as if it had not been taken yet."""
         if _libc.syscall(_RT_TGSIGQUEUEINFO, self.pid, self.tid, number, information) < 0:
             self._send(number)

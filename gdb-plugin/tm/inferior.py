@@ -431,7 +431,7 @@ def _caller() -> Optional[calls.Caller]:
     if not _is_native():
         return None
     status = _task_status(pid, tid)
-    if not _is_on_its_own(status):
+    if not _is_on_its_own(status) or not calls.may_signal(pid, tid):
         return None
     area = _spare_code()
     if area is None:
