@@ -46,13 +46,14 @@ class Strike:
                 self.count += 1
             if self.count == self.at:
                 self.at = 0
-                os.kill(os.getpid(), self.number)
+                os.kill(self.pid, self.number)
             return function(*arguments)
         return wrapped
 
-    def arm(self, at, number, inside=True):
+    def arm(self, at, number, inside=True, pid=0):
         # inside: steps in the middle of a call count too
         self.count, self.at, self.number, self.inside = 0, at, number, inside
+        self.pid = pid or os.getpid()
 
 strike = Strike()
 """

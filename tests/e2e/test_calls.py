@@ -1,0 +1,98 @@
+"""Calls that the plugin makes in a process: they end, whatever is called, and every
+register is as before.
+"""
+import signal
+import unittest
+
+from gdbsession import FULL, TestCase, executable_pages_differ
+from survivor import STRIKE, Survivor
+
+CALL = """
+import gdb
+from tm import calls, errors, inferior
+calls._PATIENCE = 0.5
+
+def registers():
+    return gdb.execute("info registers", to_string=True)
+
+before = registers()
+chosen = inferior.choose_caller()
+with inferior.quiet_session():
+    chosen.switch()
+    try:
+        print(inferior.call({address}, {arguments}))
+    except errors.TmError as error:
+        print(error)
+gdb.execute("maint flush register-cache", to_string=True)
+print("registers as before" if registers() == before else registers())
+"""
+
+
+class Calls(TestCase):
+    def setUp(self):
+        self.program = self.enterContext(Survivor("2"))
+        self.gdb = self.session()
+        self.gdb.attach(self.program)
+
+    def call(self, function, arguments="", thread=1):
+        self.gdb.run(f"thread {thread}")
+        address = self.gdb.evaluate(f"(long) {function}")
+        text = self.gdb.python(CALL.format(address=address, arguments=arguments))
+        first, last = text.rsplit("\n", 1)
+        self.assertEqual(last, "registers as before")
+        return first
+
+    def finish(self):
+        self.gdb.run("detach")
+        self.gdb.close()
+        self.assertEqual(executable_pages_differ(self.program.pid), [])
+        self.program.check_alive(self)
+        self.program.check_end(self)
+
+    def test_result(self):
+        for thread in (1, 2, 3):
+            self.assertEqual(self.call("&llabs", "-42", thread), "42")
+            self.assertEqual(self.call("&strnlen", f"{self.gdb.evaluate('(long) &rounds')}, 0",
+                                       thread), "0")
+        self.finish()
+
+    def test_function_that_waits_for_ever(self):
+        for thread in (1, 2):
+            self.assertOneLine(self.call("&pause", "", thread), "waited for another thread in it")
+        self.finish()
+
+    def test_function_that_faults(self):
+        before = self.program.dispositions()
+        for thread in (1, 2):
+            self.assertOneLine(self.call("16", "", thread), "got SIGSEGV in a function")
+        self.assertEqual(self.program.dispositions(), before)
+        self.finish()
+
+    def test_function_that_hits_a_breakpoint(self):
+        self.gdb.run("set breakpoint always-inserted on")
+        self.gdb.run("break llabs")
+        self.assertOneLine(self.call("&llabs", "-42"), "stopped in a function|got SIGTRAP")
+        self.gdb.run("delete")
+        self.finish()
+
+    def test_program_that_is_killed_meanwhile(self):
+        self.gdb.run("detach")
+        for step in range(2, 90, 4 if FULL else 29):
+            with self.subTest(step=step), Survivor("1") as program:
+                gdb = self.session()
+                self.assertEqual(gdb.python(STRIKE), "")
+                gdb.attach(program)
+                gdb.python(f"strike.arm({step}, {int(signal.SIGKILL)}, pid={program.pid})")
+                text = gdb.run("tm start 10")
+                self.assertNotIn("Traceback", text)
+                self.assertNotIn("Tracing 10", text)
+                self.assertLess(text.count("\n"), 4, text)
+                gdb.run("tm status")
+                gdb.run("continue")
+                self.assertRegex(gdb.run("tm status"), "(?i)no process|not ")
+                self.assertEqual(program.process.wait(10), -signal.SIGKILL)
+                gdb.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
