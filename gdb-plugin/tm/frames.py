@@ -6,7 +6,7 @@ Must never change the inferior.
 """
 
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
 
 import gdb
 
@@ -204,17 +204,36 @@ def helper_text_offset() -> int:
                  in _tm.elf_segments(path)["segments"] if kind == 1 and flags & 1), 0)
 
 
+_gone: Set[int] = set()  # numbers of inferiors whose process is no more
+
+
 def _on_exited(event: Any) -> None:
-    forget_helper_symbols(event.inferior.num)
+    """The process has gone, or was let go: by gdb itself, in the middle of following a fork.
+
+    Taking symbols out there would make gdb lose the child, so it waits for a prompt.
+    """
+    if event.inferior.num in _helper_symbols:
+        _gone.add(event.inferior.num)
+
+
+def _on_prompt() -> None:
+    """gdb takes symbols out of the selected inferior alone; for another one they wait."""
+    selected = gdb.selected_inferior()
+    if selected.num in _gone:
+        _gone.discard(selected.num)
+        if selected.pid == 0:
+            forget_helper_symbols(selected.num)
 
 
 def register(helper_symbols: Dict[int, int]) -> None:
     """Listen for the end of processes; helper_symbols is what unregister() gave."""
     _helper_symbols.update(helper_symbols)
     gdb.events.exited.connect(_on_exited)
+    gdb.events.before_prompt.connect(_on_prompt)
 
 
 def unregister() -> Dict[int, int]:
     """Let go of gdb's events, before the plugin is loaded anew."""
     gdb.events.exited.disconnect(_on_exited)
+    gdb.events.before_prompt.disconnect(_on_prompt)
     return dict(_helper_symbols)

@@ -127,6 +127,41 @@ class Exec(TestCase):
         self.assertEqual(process.finish(), (0, "end\n"))
 
 
+class Fork(TestCase):
+    def setUp(self):
+        self.gdb = self.session(build("forks.c"))
+        self.gdb.run("break checkpoint")
+        self.gdb.run("run")
+        self.assertStarted(self.gdb.run("tm start 3"), 3)
+
+    def check(self, size):
+        """The selected process has the block from before the fork and its own."""
+        self.assertEqual(self.gdb.json("tm status -json")["current"], size)
+        self.assertIn("forks.c", self.gdb.run("tm traceback kept[0]"))
+        self.assertNotIn("\n", self.gdb.run("tm stop"))
+        self.assertRegex(self.gdb.run("tm unload"), r"\AHelper unloaded: ")
+
+    def test_the_parent_is_followed(self):
+        self.assertAtBreakpoint(self.gdb.run("continue"))
+        self.check(100 + 200)
+        self.assertIn("exited normally", self.gdb.run("continue"))
+
+    def test_the_child_is_followed(self):
+        self.gdb.run("set follow-fork-mode child")
+        self.assertAtBreakpoint(self.gdb.run("continue"))
+        self.check(100 + 300)
+        self.assertIn("exited normally", self.gdb.run("continue"))
+
+    def test_both_are_kept(self):
+        self.gdb.run("set detach-on-fork off")
+        self.assertIn("checkpoint ()", self.gdb.run("continue"))
+        self.check(100 + 200)
+        self.gdb.run("inferior 2")
+        self.assertIn("checkpoint ()", self.gdb.run("continue"))
+        self.check(100 + 300)
+        self.assertIn("exited normally", self.gdb.run("continue"))
+
+
 class NonStop(TestCase):
     def setUp(self):
         self.gdb = self.session(build("cores.c"), settings=["set non-stop on"])
