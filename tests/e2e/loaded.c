@@ -23,7 +23,8 @@ int main(int count, char **arguments)
 	checkpoint();
 	for (round = 0; round < 20; round++) {
 		void *library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
-		void *(*allocate)(size_t) = library ? dlsym(library, "aligned_alloc_of_its_own") : 0;
+		void *(*allocate)(size_t) =
+			library ? dlsym(library, "aligned_alloc_of_its_own") : 0;
 		void *(*mallocx)(size_t, int) = library ? dlsym(library, "mallocx") : 0;
 
 		if (!allocate || !mallocx)

@@ -67,12 +67,21 @@ static void wait_for_word(void)
 /* Only what an allocator and this program need; anything else kills the process. */
 static void forbid_all_but_memory(void)
 {
-#define ALLOW(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), \
-		    BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define ALLOW(name)                                            \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), \
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
-		ALLOW(read), ALLOW(write), ALLOW(mmap), ALLOW(munmap), ALLOW(madvise), ALLOW(brk),
-		ALLOW(mremap), ALLOW(exit_group), ALLOW(exit), ALLOW(restart_syscall),
+		ALLOW(read),
+		ALLOW(write),
+		ALLOW(mmap),
+		ALLOW(munmap),
+		ALLOW(madvise),
+		ALLOW(brk),
+		ALLOW(mremap),
+		ALLOW(exit_group),
+		ALLOW(exit),
+		ALLOW(restart_syscall),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
 	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
