@@ -155,8 +155,10 @@ class Fork(TestCase):
     def test_both_are_kept(self):
         self.gdb.run("set detach-on-fork off")
         self.assertIn("checkpoint ()", self.gdb.run("continue"))
+        self.gdb.run("delete")  # gdb 13 warns of breakpoints with locations in two inferiors
         self.check(100 + 200)
         self.gdb.run("inferior 2")
+        self.gdb.run("tbreak checkpoint")
         self.assertIn("checkpoint ()", self.gdb.run("continue"))
         self.check(100 + 300)
         self.assertIn("exited normally", self.gdb.run("continue"))
