@@ -281,8 +281,8 @@ class Caller:
         At such a stop the kernel sees to interrupted system calls when the
         thread is resumed, and to the handlers of signals that came meanwhile.
         """
-        _set_registers(self.tid, back)
         _set_mask(self.tid, mask)
+        _set_registers(self.tid, back)
         for number in stops:
             self._send(number)
         self._send(self.signal)
