@@ -69,8 +69,9 @@ def _domains(snapshot):
 def document(snapshot, old, find):
     """All that the page shows.
 
-    nodes: by node its frame and how far before it its parent is, 0: none; values:
-    per node bytes and blocks, with old also those before.
+    nodes: by node its frame and how far before it its parent is, 0: none.  values:
+    for each node that has blocks, how far it is behind the one before, its bytes and
+    blocks, with old also those before.
     """
     paths = Paths([snapshot] if old is None else [snapshot, old], line_key)
     names, lines, frames = _Names(), _Names(), []
@@ -83,12 +84,16 @@ def document(snapshot, old, find):
                        lines.number(source[:200] if source else None),
                        int(frame.inlined) + 2 * (frame.function is None)
                        + 4 * frame.has_line])
-    nodes = [[frame, 0 if parent is None else number - parent]
-             for number, (frame, parent) in enumerate(paths.nodes)]
+    nodes, values, last = [], [], 0
+    for number, (frame, parent) in enumerate(paths.nodes):
+        nodes += (frame, 0 if parent is None else number - parent)
+        if any(paths.values[number]):
+            values += (number - last, *paths.values[number])
+            last = number
     facts = {"version": VERSION, "snapshot": _snapshot_facts(snapshot),
              "old": None if old is None else _snapshot_facts(old),
              "names": names.all(), "lines": lines.all(), "frames": frames, "nodes": nodes,
-             "values": paths.values, "sizes": _sizes(snapshot), "domains": _domains(snapshot)}
+             "values": values, "sizes": _sizes(snapshot), "domains": _domains(snapshot)}
     if old is not None:
         facts["old_sizes"] = _sizes(old)
     return facts

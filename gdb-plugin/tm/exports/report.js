@@ -34,8 +34,11 @@ function element(name, text, kind) {
   if (kind) made.className = kind;
   return made;
 }
-function signed(number, text) {
+function change(number, text) {
   return element("span", minus(text), number > 0 ? "up" : number < 0 ? "down" : "");
+}
+function signed(number, text) {  // in tables, where nothing says that nothing changed
+  return element("span", number ? minus(text) : "", number > 0 ? "up" : "down");
 }
 
 // ---- frames --------------------------------------------------------------------
@@ -68,14 +71,14 @@ function numbered(key) {
   });
 }
 
-const parents = data.nodes.map(([, back], number) => back ? number - back : -1);
+const parentOf = node => data.nodes[2 * node + 1] ? node - data.nodes[2 * node + 1] : -1;
 const paths = [];  // the frames from the oldest on, and the values, of each that has blocks
-data.values.forEach((values, number) => {
-  if (!values.some(value => value)) return;
-  const path = [];
-  for (let at = number; at >= 0; at = parents[at]) path.push(data.nodes[at][0]);
+for (let at = 0, node = 0, width = compared ? 5 : 3; at < data.values.length; at += width) {
+  const values = data.values.slice(at + 1, at + width), path = [];
+  node += data.values[at];
+  for (let each = node; each >= 0; each = parentOf(each)) path.push(data.nodes[2 * each]);
   paths.push({frames: path.reverse(), values: compared ? values : [...values, 0, 0]});
-});
+}
 
 // ---- the tree --------------------------------------------------------------------
 
@@ -201,13 +204,15 @@ function draw() {
     const [node, left, width] = stack.pop();
     place(node, left, width, false);
     deepest = Math.max(deepest, node.depth);
+    const next = [];
     let at = left;
     for (const child of node.children) {
       const share = zoomed.weight ? child.weight / zoomed.weight : 0;
       if (share < least) break;  // they are sorted
-      stack.push([child, at, share]);
+      next.push([child, at, share]);
       at += share;
     }
+    stack.push(...next.reverse());  // a reader's order: a frame, what is below it, the next one
   }
   graph.replaceChildren(...drawn.map(node => node.box));
   graph.style.height = (deepest + 1) * ROW + "px";
@@ -240,9 +245,11 @@ function details(node) {
     figures.append(", of which " + sizeText(node.self[0]) + " in " + countText(node.self[1])
       + " blocks " + (state.inverted ? "called from no known frame" : "allocated here"));
   }
-  if (compared) {
-    figures.append("; change ", signed(values[0] - values[2], sizeText(values[0] - values[2], true)),
-      ", ", signed(values[1] - values[3], countText(values[1] - values[3], true) + " blocks"));
+  if (compared && values[0] === values[2] && values[1] === values[3]) {
+    figures.append("; unchanged");
+  } else if (compared) {
+    figures.append("; change ", change(values[0] - values[2], sizeText(values[0] - values[2], true)),
+      ", ", change(values[1] - values[3], countText(values[1] - values[3], true) + " blocks"));
   }
   lines.push(figures);
   pane.replaceChildren(...lines);
@@ -439,8 +446,8 @@ function figures() {
       ["Live", sizeText(size), signed(size - data.old.size, sizeText(size - data.old.size, true))],
       ["Blocks", countText(count), signed(count - data.old.count,
                                           countText(count - data.old.count, true))],
-      ["Lines that grew", signed(1, sizeText(grown, true))],
-      ["Lines that shrank", signed(-1, sizeText(shrunk, true))]);
+      ["Lines that grew", grown ? signed(1, sizeText(grown, true)) : "0 B"],
+      ["Lines that shrank", shrunk ? signed(-1, sizeText(shrunk, true)) : "0 B"]);
   }
   for (const [head, text, more] of cards) {
     const card = element("div"), figure = element("dd");
