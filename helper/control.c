@@ -143,21 +143,22 @@ long tm_control_stop(void)
 {
 	store_release(&tm_header.state, TM_STATE_IDLE);
 	tm_track_stop();
-	return generation_replace(1);
+	if (generation_replace(1) && !thread_any_inside())
+		generation_publish(NULL); /* there is no memory for one, and no need */
+	return 0;
 }
 
 long tm_control_clear(void)
 {
 	const struct tm_generation *old = (const struct tm_generation *)tm_header.generation;
 
-	tm_header.dropped = 0;
-	return generation_replace(old->limit);
+	long error = generation_replace(old->limit);
+
+	if (!error)
+		tm_header.dropped = 0;
+	return error;
 }
 
-/*
- * Of the helper's memory only its image and the relays are left; the debugger,
- * which has seen that no thread stands in either, takes those.
- */
 /* Stubs of libtm-preload.so lead straight to what they stand in for. */
 static void release_stubs(void)
 {
@@ -173,6 +174,10 @@ static void release_stubs(void)
 	}
 }
 
+/*
+ * Of the helper's memory only its image and the relays are left; the debugger,
+ * which has seen that no thread stands in either, takes those.
+ */
 long tm_control_unmap(void)
 {
 	struct tm_generation *generation = (struct tm_generation *)tm_header.generation;
@@ -271,7 +276,7 @@ long tm_control_canary(void)
 	struct tm_header *header = &tm_header;
 	struct tm_thread *thread = thread_self();
 	struct tm_thread_entry *entry = thread_entry(tm_thread_pointer());
-	uint64_t generation = header->generation;
+	uint64_t generation = header->generation, dropped = header->dropped;
 	struct tm_generation *own;
 	long result;
 
@@ -289,6 +294,9 @@ long tm_control_canary(void)
 	header->generation = (uint64_t)own;
 	header->state = TM_STATE_TRACING;
 	result = run_canary(own);
+	if (result && header->dropped != dropped)
+		result = -TM_ENOMEM;
+	header->dropped = dropped;
 	header->state = TM_STATE_IDLE;
 	header->generation = generation;
 	entry->record = (uint64_t)thread;
