@@ -52,13 +52,18 @@ def _statistics(groups, limit, difference):
             for statistic, number in zip(shown, groups.numbers(len(shown)))]
 
 
+def _losses(snapshot):
+    """The number of records that are missing, where some are."""
+    return {"dropped": snapshot.dropped} if snapshot.dropped else {}
+
+
 def _report(command, snapshot, groups, limit, cumulative, difference):
     statistics = _statistics(groups, limit, difference)
     others, size, count = groups.rest(len(statistics))
     return {"command": command, "key_type": groups.key_type, "cumulative": bool(cumulative),
             "snapshot": snapshot.name, "statistics": statistics,
             "other": {"groups": others, "size": size, "count": count},
-            "total_size": snapshot.size, "total_count": snapshot.blocks}
+            "total_size": snapshot.size, "total_count": snapshot.blocks, **_losses(snapshot)}
 
 
 def top_document(snapshot, key_type, limit, cumulative=False, by="size"):
@@ -89,7 +94,7 @@ def snapshot_document(snapshot):
     """What `tm snapshot -json` prints."""
     return {"command": "snapshot", "name": snapshot.name, "blocks": snapshot.blocks,
             "size": snapshot.size, "tracebacks": snapshot.tracebacks,
-            "traceback_limit": snapshot.traceback_limit}
+            "traceback_limit": snapshot.traceback_limit, **_losses(snapshot)}
 
 
 def blocks_document(blocks):

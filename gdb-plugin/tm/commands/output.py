@@ -40,6 +40,13 @@ def plural(count: int, singular: str, many: str = "") -> str:
     return "%d %s" % (count, singular if count == 1 else many or singular + "s")
 
 
+def write_losses(dropped: int) -> None:
+    """Where records were lost, no report is the whole truth, and says so."""
+    if dropped:
+        write("%s dropped: what is shown is incomplete."
+              % plural(dropped, "record was", "records were"))
+
+
 def wrapped(text: str, indent: str) -> List[str]:
     """The text as lines that fit `set width`; those behind the first are indented."""
     width = gdb.parameter("width")

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from tm import blocks, process, render, settings
 from tm.commands import framework, selection, sources
 from tm.commands.framework import TmCommand, check_stopped, command
-from tm.commands.output import write, write_json
+from tm.commands.output import write, write_json, write_losses
 from tm.errors import TmError
 from tm.options import Argument, Declaration, Option, Parsed
 from tm.snapshots import NOW, registry
@@ -115,6 +115,7 @@ class Top(TmCommand):
         write(render.render_top(Pages.snapshot, key, limit, cumulative=values.cumulative,
                                 by=values.by, first=Pages.first, source_of=find,
                                 source=find if values.source else None, **sources.display()))
+        write_losses(Pages.snapshot.dropped)
 
 
 @command
@@ -147,6 +148,7 @@ class Diff(TmCommand):
         else:
             write(render.render_diff(old, new, key, limit, cumulative=values.cumulative,
                                      source_of=sources.Finder().line, **sources.display()))
+            write_losses(max(old.dropped, new.dropped))
 
 
 @command
@@ -172,6 +174,8 @@ class Traceback(TmCommand):
             write(render.render_traceback(address, block,
                                           most_recent_first=values.most_recent_first,
                                           source=sources.Finder().line, **sources.display()))
+            if block is None:
+                write_losses(process.status()["dropped"])
 
 
 @command
@@ -198,6 +202,7 @@ class Traces(TmCommand):
         else:
             write(render.render_traces(snapshot, limit_of(values), **sources.display())
                   or "No traces.")
+            write_losses(snapshot.dropped)
 
     @staticmethod
     def show_addresses(values: Parsed) -> None:
@@ -217,3 +222,4 @@ class Traces(TmCommand):
             write_json(render.blocks_document(found))
         else:
             write(render.render_blocks(found, **sources.display()) or "No traces.")
+            write_losses(process.status()["dropped"])

@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 from tm import dumpfile, process, render
 from tm.commands import sources
 from tm.commands.framework import TmCommand, command
-from tm.commands.output import plural, table, write, write_json
+from tm.commands.output import table, write, write_json, write_losses
 from tm.errors import TmError
 from tm.model import Snapshot, _format_size
 from tm.options import Argument, Declaration, Parsed
@@ -41,9 +41,7 @@ class TakeSnapshot(TmCommand):
             write_json(render.snapshot_document(snapshot))
             return
         write(render.render_snapshot(snapshot))
-        if snapshot.dropped:
-            write("%s dropped for lack of memory: the snapshot is incomplete."
-                  % plural(snapshot.dropped, "record was", "records were"))
+        write_losses(snapshot.dropped)
 
 
 @command
