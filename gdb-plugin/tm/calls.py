@@ -169,6 +169,8 @@ def _wait(tid: int) -> int:
         event = os.waitid(os.P_PID, tid, options)
         while event is None and time.monotonic() < begun + _PATIENCE:
             looks += 1
+            if looks % 100 == 0 and _has_ended(tid):
+                raise TmError(_ENDED)  # the main thread's end is told after that of the others
             time.sleep(0 if looks < 50 else 0.0002)
             event = os.waitid(os.P_PID, tid, options)
     except ChildProcessError:
@@ -179,6 +181,14 @@ def _wait(tid: int) -> int:
         raise TmError(_ENDED)
     _, status = os.waitpid(tid, _WALL)
     return status >> 8
+
+
+def _has_ended(tid: int) -> bool:
+    try:
+        with open(f"/proc/{tid}/stat", encoding="latin-1") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZXx"
+    except OSError:
+        return True
 
 
 def _made_again(registers: Dict[str, int]) -> Dict[str, int]:

@@ -135,7 +135,10 @@ def fast_reader() -> Iterator:
     if is_core() or is_remote() or not os.access(path, os.R_OK):
         yield read
         return
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise TmError(f"The memory of the process cannot be read: {error.strerror}.") from error
 
     def read_directly(address: int, length: int) -> bytes:
         try:
