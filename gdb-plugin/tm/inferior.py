@@ -213,13 +213,15 @@ def choose_caller() -> gdb.InferiorThread:
     current = gdb.selected_thread()
     threads.sort(key=lambda thread: thread.num != current.num)
     reasons, second_best = [], None
+    has_room = _is_native() and _spare_code() is not None
     for thread in threads:
         tid = thread.ptid[1] or inferior.pid
         status = _task_status(inferior.pid, tid)
-        reason = _why_not(tid, status)
+        outlives = has_room and _calls_outlive(tid, status)
+        reason = _why_not(tid, status, outlives)
         if reason is not None:
             reasons.append(reason)
-        elif _is_on_its_own(status):
+        elif outlives:
             return thread
         else:
             second_best = second_best or thread
@@ -231,13 +233,13 @@ def choose_caller() -> gdb.InferiorThread:
     )
 
 
-def _why_not(tid: int, status: Dict[str, str]) -> Optional[str]:
+def _why_not(tid: int, status: Dict[str, str], outlives: bool) -> Optional[str]:
     """Why a thread cannot be made to call functions; None when it can."""
     if status.get("Seccomp", "0").strip() == "1":
         return "strict seccomp forbids it to map memory"
     if _is_native() and calls.is_in_system_call(tid):
         return "it is in the middle of a system call"
-    if _is_on_its_own(status):
+    if outlives:
         return None
     hidden = int(status.get("SigBlk", "0"), 16) | int(status.get("SigIgn", "0"), 16)
     if hidden & SIGSEGV_BIT:
@@ -253,9 +255,10 @@ def _is_native() -> bool:
     return connection is not None and connection.type == "native"
 
 
-def _is_on_its_own(status: Dict[str, str]) -> bool:
+def _calls_outlive(tid: int, status: Dict[str, str]) -> bool:
     """True when a thread can make calls that outlive this gdb; a filter may forbid them."""
-    return _is_native() and status.get("Seccomp", "0").strip() == "0"
+    unfiltered = status.get("Seccomp", "0").strip() == "0"
+    return unfiltered and calls.may_signal(gdb.selected_inferior().pid, tid)
 
 
 def _seccomp_modes() -> List[str]:
@@ -434,7 +437,7 @@ def _caller() -> Optional[calls.Caller]:
     if not _is_native():
         return None
     status = _task_status(pid, tid)
-    if not _is_on_its_own(status) or not calls.may_signal(pid, tid):
+    if not _calls_outlive(tid, status):
         return None
     area = _spare_code()
     if area is None:
@@ -446,19 +449,13 @@ def _caller() -> Optional[calls.Caller]:
 def _spare_code() -> Optional[Tuple[int, bytes]]:
     """Room for calls.SIZE bytes of code that nothing uses, and the bytes that are there.
 
-    It is what lies behind the code in its last page.
+    It is what lies behind an object's code in its last page, the kernel's own too.
     """
     standing = [state.pc for state in thread_states()]
     for mapping in memory_map():
-        if "x" not in mapping.permissions or not mapping.inode:
+        if "x" not in mapping.permissions or "p" not in mapping.permissions:
             continue
-        for offset in _ends_of_code(object_file(mapping.path)):
-            start = (mapping.start + offset - mapping.offset + 15) & ~15
-            if not mapping.start <= start <= mapping.end - calls.SIZE:
-                continue
-            with open(object_file(mapping.path), "rb") as file:
-                file.seek(start - mapping.start + mapping.offset)
-                spare = file.read(calls.SIZE).ljust(calls.SIZE, b"\0")
+        for start, spare in _ends_of_code(mapping):
             now = read(start, calls.SIZE)
             # A debugger that was killed may have left its code there, even a thread in it.
             if now != spare and not calls.is_code(now):
@@ -468,10 +465,25 @@ def _spare_code() -> Optional[Tuple[int, bytes]]:
     return None
 
 
+def _ends_of_code(mapping: maps.Mapping) -> Iterator[Tuple[int, bytes]]:
+    """Where there may be room behind code, and what the file has there."""
+    if mapping.path == "[vdso]":  # padded with zeros to whole pages
+        yield (mapping.end - calls.SIZE) & ~15, bytes(calls.SIZE)
+    if not mapping.inode:
+        return
+    path = object_file(mapping.path)
+    for offset in _ends_in_file(path):
+        start = (mapping.start + offset - mapping.offset + 15) & ~15
+        if mapping.start <= start <= mapping.end - calls.SIZE:
+            with open(path, "rb") as file:
+                file.seek(start - mapping.start + mapping.offset)
+                yield start, file.read(calls.SIZE).ljust(calls.SIZE, b"\0")
+
+
 _ends: Dict[str, List[int]] = {}
 
 
-def _ends_of_code(path: str) -> List[int]:
+def _ends_in_file(path: str) -> List[int]:
     """Where in an object's file its executable segments end."""
     try:
         stat = os.stat(path)
