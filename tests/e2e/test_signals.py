@@ -154,6 +154,18 @@ class Waiting(TestCase):
 
         self.wait_in("semtimedop", wake, 0)
 
+    def test_vfork_in_progress(self):
+        """The kernel does not let a parent stop before its child of vfork is gone."""
+        program = self.enterContext(Program(build("waiting.c"), "long_vfork"))
+        program.wait_for("ready")
+        program.wait_for_state("D")
+        gdb = self.session()
+        gdb.attach(program)
+        self.assertStarted(gdb.run("tm start 10"), 10)
+        self.assertIn("Tracing stopped", gdb.run("tm stop"))
+        gdb.run("detach")
+        self.assertIn("long_vfork: 1, no error", program.finish()[1])
+
     def test_recv_with_a_timeout(self):
         ours, theirs = socket.socketpair()
         with ours, theirs:

@@ -1,7 +1,7 @@
 /*
  * Waits, once, in the system call that its argument names and prints what came
- * of it: a debugger that attaches meanwhile must not be noticed.  "vfork" waits
- * for a child of vfork that sleeps.  May use libc.
+ * of it: a debugger that attaches meanwhile must not be noticed.  "vfork" and
+ * "long_vfork" wait for a child of vfork.  May use libc.
  */
 #include <errno.h>
 #include <poll.h>
@@ -107,6 +107,18 @@ static long in_vfork(void)
 	return waitpid(child, &status, 0) == child && status == 0 ? 1 : -1;
 }
 
+static long in_long_vfork(void)
+{
+	int status;
+	pid_t child = vfork();
+
+	if (child == 0) {
+		usleep(1500000);
+		_exit(0);
+	}
+	return waitpid(child, &status, 0) == child && status == 0 ? 1 : -1;
+}
+
 static long in_write(void)
 {
 	return write(1, "+", 1);
@@ -124,6 +136,7 @@ static const struct {
 	    {"select", in_select},
 	    {"nanosleep", in_nanosleep},
 	    {"vfork", in_vfork},
+	    {"long_vfork", in_long_vfork},
 	    {"write", in_write}};
 
 int main(int argc, char **argv)
