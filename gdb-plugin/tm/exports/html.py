@@ -13,7 +13,7 @@ import os.path
 import time
 
 from tm.exports.names import clean, function_name, title
-from tm.exports.paths import Paths, line_key, rows
+from tm.paths import Paths, line_key, rows
 from tm.grouping import domain_text
 from tm.histogram import histogram
 from tm.statistics import format_size

@@ -8,7 +8,7 @@ import gzip
 from bisect import bisect_right
 
 from tm.exports.names import clean, function_name, title
-from tm.exports.paths import nodes, rows
+from tm.paths import nodes, rows
 from tm.grouping import domain_text
 from tm.version import VERSION
 
