@@ -1,4 +1,4 @@
-/* Where a block is in the table: shard, segment, slot.  Between table.c and table_check.c. */
+/* Where a block is in the table: shard, segment, slot.  For the parts of the table, and hooks. */
 #ifndef TM_SEGMENT_H
 #define TM_SEGMENT_H
 
@@ -27,7 +27,7 @@ static inline struct tm_segment *segment_of(const struct tm_shard *shard, uint64
 
 static inline struct tm_slot *slots_of(const struct tm_segment *segment)
 {
-	return (struct tm_slot *)(segment + 1);
+	return (struct tm_slot *)segment->slots;
 }
 
 /* Where probing starts: at a cache line's first slot. */
@@ -47,6 +47,43 @@ static inline bool is_live(uint64_t key)
 {
 	return key > TM_SLOT_DEAD;
 }
+
+/* Asks for the cache line in which the slot of a block is, or would be; needs no lock. */
+static inline void table_prefetch(const struct tm_generation *generation, uint64_t address)
+{
+	const struct tm_segment *segment = segment_of(shard_of(generation, address), address);
+
+	__builtin_prefetch(&slots_of(segment)[first_slot(address, segment->capacity)], 1);
+}
+
+/* ---- segment.c ----------------------------------------------------------- */
+
+/* Sizes of segments. */
+#define CLASSES 8u
+#define CLASS_FIRST_SPLIT 2u /* the smallest that a split makes */
+#define CLASS_SPLITS 6u      /* full ones of this class are split */
+
+uint32_t class_capacity(uint32_t class) TM_HIDDEN;
+uint32_t segment_class(const struct tm_segment *segment) TM_HIDDEN;
+
+/* Whole pages.  NULL when there is no memory. */
+void *shard_memory(struct tm_generation *generation, struct tm_shard *shard,
+		   uint64_t size) TM_HIDDEN;
+
+/* Directories up to this depth need no pages of their own. */
+#define PACKED_DEPTH 9u
+uint64_t *packed_directory(const struct tm_generation *generation, const struct tm_shard *shard,
+			   uint32_t depth) TM_HIDDEN;
+
+/* A segment without records, not yet named by a directory.  NULL when there is no memory. */
+struct tm_segment *segment_new(struct tm_generation *generation, struct tm_shard *shard,
+			       uint32_t class, uint32_t depth) TM_HIDDEN;
+
+/* Takes back a segment that no directory names any more. */
+void segment_free(struct tm_generation *generation, struct tm_shard *shard,
+		  struct tm_segment *segment) TM_HIDDEN;
+
+/* ---- table.c ------------------------------------------------------------- */
 
 /* The live slot of a block in its segment, or NULL. */
 struct tm_slot *slot_find(const struct tm_generation *generation, const struct tm_segment *segment,

@@ -15,36 +15,7 @@
 #include "segment.h"
 #include "traceback.h"
 
-#define ARENA_BYTES (64u * 1024)
-#define ARENA_MAX_BYTES (1024u * 1024)
-
-/*
- * Sizes of segments by class, in pages: 1, 2, then 4 to 8, so that on the
- * average four slots of five are in use; 24 is for pages with thousands of
- * blocks.
- */
-#define CLASSES 8u
-#define CLASS_FIRST_SPLIT 2u /* the smallest that a split makes */
-#define CLASS_SPLITS 6u      /* full ones of this class are split */
-
-static uint32_t class_pages(uint32_t class)
-{
-	return class < 2 ? 1u << class : class < CLASSES - 1 ? 2 + class : 24;
-}
-
-static uint32_t class_capacity(uint32_t class)
-{
-	const uint32_t header = sizeof(struct tm_segment) / sizeof(struct tm_slot);
-
-	return class_pages(class) * (TM_PAGE / sizeof(struct tm_slot)) - header;
-}
-
-static uint32_t segment_class(const struct tm_segment *segment)
-{
-	uint32_t pages = segment->capacity / (TM_PAGE / sizeof(struct tm_slot)) + 1;
-
-	return pages <= 2 ? pages >> 1 : pages <= 8 ? pages - 2 : CLASSES - 1;
-}
+/* ---- growth ------------------------------------------------------------ */
 
 static uint32_t capacity_limit(uint32_t capacity)
 {
@@ -60,131 +31,6 @@ static uint32_t class_for(uint32_t live)
 		class += 1;
 	return class;
 }
-
-/* ---- memory of segments ------------------------------------------------ */
-
-/* Whole pages for a segment; other things take whole pages as well, they are few. */
-static void *shard_memory(struct tm_generation *generation, struct tm_shard *shard, uint64_t size)
-{
-	void *memory;
-
-	size = (size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1);
-	if (shard->arena_end - shard->arena < size) {
-		uint64_t bytes = shard->live * 2;
-
-		if (bytes < ARENA_BYTES)
-			bytes = ARENA_BYTES;
-		if (bytes > ARENA_MAX_BYTES)
-			bytes = ARENA_MAX_BYTES;
-		if (bytes < size)
-			bytes = size;
-		bytes = (bytes + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1);
-		memory = arena_map(generation, bytes);
-		if (!memory)
-			return NULL;
-		/* Pages nobody wrote to cost nothing: they count as they are handed out. */
-		arena_count(generation, -(int64_t)bytes);
-		shard->arena = (uint64_t)memory;
-		shard->arena_end = (uint64_t)memory + bytes;
-	}
-	memory = (void *)shard->arena;
-	shard->arena += size;
-	arena_count(generation, (int64_t)size);
-	return memory;
-}
-
-/* A free segment of this class that the kernel has the pages of.  NULL when there is none. */
-static struct tm_segment *free_list_take(struct tm_shard *shard, uint32_t class)
-{
-	uint64_t *list = (uint64_t *)shard->free_list;
-	uint32_t i;
-
-	for (i = 0; i < shard->free_count; i++) {
-		if ((list[i] & (TM_PAGE - 1)) == class) {
-			uint64_t segment = list[i] - class;
-
-			list[i] = list[--shard->free_count];
-			return (struct tm_segment *)segment;
-		}
-	}
-	return NULL;
-}
-
-static bool free_list_add(struct tm_generation *generation, struct tm_shard *shard,
-			  const struct tm_segment *segment, uint32_t class)
-{
-	if (shard->free_count == shard->free_capacity) {
-		uint32_t capacity = shard->free_capacity ? shard->free_capacity * 2 : 64;
-		uint64_t *list = shard_memory(generation, shard, capacity * sizeof(*list));
-
-		if (!list)
-			return false;
-		tm_memcpy(list, (void *)shard->free_list, shard->free_count * sizeof(*list));
-		shard->free_list = (uint64_t)list;
-		shard->free_capacity = capacity;
-	}
-	((uint64_t *)shard->free_list)[shard->free_count++] = (uint64_t)segment | class;
-	return true;
-}
-
-static struct tm_segment *segment_new(struct tm_generation *generation, struct tm_shard *shard,
-				      uint32_t class, uint32_t depth)
-{
-	uint64_t size = class_pages(class) * (uint64_t)TM_PAGE;
-	struct tm_segment *segment = (struct tm_segment *)shard->spare;
-
-	if (segment && segment_class(segment) == class) {
-		shard->spare = 0;
-		tm_memset(segment, 0, size);
-	} else {
-		segment = free_list_take(shard, class);
-		if (segment)
-			arena_count(generation, (int64_t)size);
-		else
-			segment = shard_memory(generation, shard, size);
-		if (!segment)
-			return NULL;
-	}
-	segment->capacity = class_capacity(class);
-	segment->depth = depth;
-	return segment;
-}
-
-/* Keeps the segment at hand, and gives the pages of the one before it to the kernel. */
-static void segment_free(struct tm_generation *generation, struct tm_shard *shard,
-			 struct tm_segment *segment)
-{
-	struct tm_segment *old = (struct tm_segment *)shard->spare;
-
-	shard->spare = (uint64_t)segment;
-	if (old && free_list_add(generation, shard, old, segment_class(old)))
-		arena_give_back(generation, old,
-				class_pages(segment_class(old)) * (uint64_t)TM_PAGE);
-}
-
-int table_init(struct tm_generation *generation)
-{
-	/* A shard begins with a directory of one entry and a segment of one page. */
-	struct tm_shard *shards = arena_map(generation, TM_SHARDS * sizeof(*shards));
-	uint8_t *directories = arena_map(generation, TM_SHARDS * 64);
-	uint8_t *segments = arena_map(generation, TM_SHARDS * TM_PAGE);
-	uint32_t i;
-
-	if (!shards || !directories || !segments)
-		return -TM_ENOMEM;
-	for (i = 0; i < TM_SHARDS; i++) {
-		uint64_t *directory = (uint64_t *)(directories + i * 64);
-		struct tm_segment *segment = (struct tm_segment *)(segments + i * TM_PAGE);
-
-		segment->capacity = class_capacity(0);
-		directory[0] = (uint64_t)segment;
-		shards[i].directory = (uint64_t)directory;
-	}
-	generation->shards = (uint64_t)shards;
-	return 0;
-}
-
-/* ---- growth ------------------------------------------------------------ */
 
 /* Into a segment that is not yet published, or whose address is known to be absent. */
 static void segment_add(struct tm_segment *segment, const struct tm_slot *slot)
@@ -220,7 +66,13 @@ static bool directory_double(struct tm_generation *generation, struct tm_shard *
 
 	if (depth >= TM_MAX_DEPTH)
 		return false;
-	larger = shard_memory(generation, shard, count * 2 * sizeof(*larger));
+	if (depth < PACKED_DEPTH) {
+		larger = packed_directory(generation, shard, depth + 1);
+		if (larger != old)
+			arena_count(generation, (int64_t)(count * 2 * sizeof(*larger)));
+	} else {
+		larger = shard_memory(generation, shard, count * 2 * sizeof(*larger));
+	}
 	if (!larger)
 		return false;
 	for (i = 0; i < count; i++)

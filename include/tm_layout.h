@@ -49,8 +49,9 @@ struct tm_slot {
 #define TM_MAX_SIZE ((UINT64_C(1) << 47) - 1)
 
 /*
- * A run of slots, probed linearly with wrap-around; `capacity` struct tm_slot
- * follow the segment directly.
+ * A run of slots, probed linearly with wrap-around.  It lies apart from them,
+ * with others of its kind: so few cache lines and few pages hold what all
+ * operations read.
  *
  * Removing a record lets those behind it move up, each copied before it is
  * removed.  In between it is there twice: where moving_from is not 0 and the
@@ -58,13 +59,13 @@ struct tm_slot {
  * count.
  */
 struct tm_segment {
-	uint32_t capacity;    /* slots; constant */
-	uint32_t depth;       /* directory bits this segment was made for; constant */
+	uint64_t slots;       /* address of struct tm_slot[capacity]; constant */
+	uint32_t capacity;    /* constant */
+	uint32_t depth;       /* directory bits this segment was made for; constant while named */
 	uint32_t live;        /* records; written by hooks, shard lock */
 	uint32_t moving_from; /* index + 1; written by hooks, shard lock */
 	uint32_t moving_to;   /* index; likewise */
 	uint32_t reserved0;
-	uint64_t reserved[5];
 };
 
 #define TM_MAX_SEGMENT 8192u
@@ -89,10 +90,12 @@ struct tm_shard {
 	uint64_t free_list;       /* helper's own: segments to be used again; shard lock */
 	uint32_t free_count;
 	uint32_t free_capacity;
-	uint64_t spare;     /* helper's own: the segment freed last */
-	uint64_t arena;     /* helper's own: next free byte for segments … */
-	uint64_t arena_end; /* … and the end of that memory */
-	uint64_t reserved[8];
+	uint64_t spare;         /* helper's own: the segment freed last */
+	uint64_t arena;         /* helper's own: next free byte for segments … */
+	uint64_t arena_end;     /* … and the end of that memory */
+	uint32_t segment_count; /* helper's own: segments ever made */
+	uint32_t reserved0;
+	uint64_t reserved[7];
 };
 
 #define TM_SHARD_BITS 6
@@ -323,7 +326,7 @@ struct tm_header {
 };
 
 _Static_assert(sizeof(struct tm_slot) == 16, "a slot is 16 bytes");
-_Static_assert(sizeof(struct tm_segment) == 64, "slots begin at a cache line");
+_Static_assert(sizeof(struct tm_segment) == 32, "two segments share a cache line");
 _Static_assert(sizeof(struct tm_shard) == 128, "shards do not share cache line pairs");
 _Static_assert(sizeof(struct tm_node) == 16, "a node is 16 bytes");
 _Static_assert(sizeof(struct tm_counter) == 64, "threads do not share counter lines");

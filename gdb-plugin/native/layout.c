@@ -48,13 +48,13 @@ static const struct field fields[] = {
 	FIELD(tm_slot, value),
 
 	STRUCT(tm_segment),
+	FIELD(tm_segment, slots),
 	FIELD(tm_segment, capacity),
 	FIELD(tm_segment, depth),
 	FIELD(tm_segment, live),
 	FIELD(tm_segment, moving_from),
 	FIELD(tm_segment, moving_to),
 	FIELD(tm_segment, reserved0),
-	FIELD(tm_segment, reserved),
 
 	STRUCT(tm_shard),
 	FIELD(tm_shard, directory),
@@ -66,6 +66,8 @@ static const struct field fields[] = {
 	FIELD(tm_shard, spare),
 	FIELD(tm_shard, arena),
 	FIELD(tm_shard, arena_end),
+	FIELD(tm_shard, segment_count),
+	FIELD(tm_shard, reserved0),
 	FIELD(tm_shard, reserved),
 
 	STRUCT(tm_node),

@@ -12,7 +12,7 @@
 
 #define DAMAGED(...) tm_error_new(TM_ERROR_INPUT, "the trace table is damaged: " __VA_ARGS__)
 
-/* Segments that stand side by side are read together, up to this many bytes. */
+/* Slots that stand side by side are read together, up to this many bytes. */
 #define RUN_BYTES (1u << 20)
 
 struct tm_error *tm_live_read(const struct tm_memory *memory, uint64_t address, void *buffer,
@@ -67,16 +67,16 @@ static int compare_segments(const void *left, const void *right)
 {
 	const struct tm_live_segment *a = left, *b = right;
 
-	return (a->address > b->address) - (a->address < b->address);
+	return (a->slots > b->slots) - (a->slots < b->slots);
 }
 
-static uint64_t segment_bytes(const struct tm_live_segment *segment)
+static uint64_t slot_bytes(const struct tm_live_segment *segment)
 {
-	return sizeof(struct tm_segment) + (uint64_t)segment->capacity * sizeof(struct tm_slot);
+	return (uint64_t)segment->capacity * sizeof(struct tm_slot);
 }
 
-static struct tm_error *read_segment_header(struct tm_live_table *table, uint32_t shard,
-					    uint64_t address, struct tm_live_segment *ret)
+static struct tm_error *read_segment(const struct tm_live_table *table, uint32_t shard,
+				     uint64_t address, struct tm_live_segment *ret)
 {
 	struct tm_segment segment;
 	struct tm_error *error;
@@ -87,7 +87,13 @@ static struct tm_error *read_segment_header(struct tm_live_table *table, uint32_
 	if (segment.capacity == 0 || segment.capacity > TM_MAX_SEGMENT)
 		return DAMAGED("the segment at 0x%" PRIx64 " has %" PRIu32 " slots", address,
 			       segment.capacity);
-	*ret = (struct tm_live_segment){address, segment.capacity, shard};
+	if (!segment.slots ||
+	    segment.slots + segment.capacity * sizeof(struct tm_slot) < segment.slots)
+		return DAMAGED("the segment at 0x%" PRIx64 " has its slots at 0x%" PRIx64, address,
+			       segment.slots);
+	*ret = (struct tm_live_segment){segment.slots,       address,
+					segment.capacity,    shard,
+					segment.moving_from, segment.moving_to};
 	return NULL;
 }
 
@@ -115,8 +121,7 @@ static struct tm_error *add_segments(struct tm_live_table *table, uint32_t index
 	}
 	table->segments = segments;
 	for (size_t i = 0; i < distinct && !error; i++) {
-		error = read_segment_header(table, index, addresses[i],
-					    &segments[table->segment_count]);
+		error = read_segment(table, index, addresses[i], &segments[table->segment_count]);
 		if (!error)
 			table->segment_count++;
 	}
@@ -169,9 +174,9 @@ static struct tm_error *read_shards(struct tm_live_table *table)
 	for (size_t i = 1; i < table->segment_count; i++) {
 		const struct tm_live_segment *before = &table->segments[i - 1];
 
-		if (table->segments[i].address - before->address < segment_bytes(before))
+		if (table->segments[i].slots - before->slots < slot_bytes(before))
 			return DAMAGED("two segments overlap at 0x%" PRIx64,
-				       table->segments[i].address);
+				       table->segments[i].slots);
 	}
 	return NULL;
 }
@@ -264,27 +269,26 @@ void tm_live_table_close(struct tm_live_table *table)
 	memset(table, 0, sizeof(*table));
 }
 
-/* How many segments from `first` on stand side by side, and their bytes. */
+/* Of how many segments from `first` on the slots stand side by side, and their bytes. */
 static size_t run_length(const struct tm_live_table *table, size_t first, size_t last,
 			 size_t *ret_bytes)
 {
 	const struct tm_live_segment *segments = table->segments;
-	size_t bytes = segment_bytes(&segments[first]), i = first + 1;
+	size_t bytes = slot_bytes(&segments[first]), i = first + 1;
 
-	while (i < last && segments[i].address == segments[first].address + bytes &&
-	       bytes + segment_bytes(&segments[i]) <= RUN_BYTES)
-		bytes += segment_bytes(&segments[i++]);
+	while (i < last && segments[i].slots == segments[first].slots + bytes &&
+	       bytes + slot_bytes(&segments[i]) <= RUN_BYTES)
+		bytes += slot_bytes(&segments[i++]);
 	*ret_bytes = bytes;
 	return i - first;
 }
 
 /* Where a record is being moved and is there twice, one of the two does not count. */
-static void hide_moved_slot(const struct tm_live_segment *live, const struct tm_segment *segment,
-			    struct tm_slot *slots)
+static void hide_moved_slot(const struct tm_live_segment *segment, struct tm_slot *slots)
 {
 	uint32_t from = segment->moving_from, to = segment->moving_to;
 
-	if (from && from <= live->capacity && to < live->capacity && to != from - 1 &&
+	if (from && from <= segment->capacity && to < segment->capacity && to != from - 1 &&
 	    slots[from - 1].key == slots[to].key)
 		slots[from - 1].key = TM_SLOT_DEAD;
 }
@@ -302,14 +306,13 @@ struct tm_error *tm_live_table_walk(struct tm_live_table *table, size_t first, s
 		size_t bytes, count = run_length(table, first, last, &bytes);
 		char *at = buffer;
 
-		error = tm_live_read(&table->memory, segments[first].address, buffer, bytes,
-				     "a segment");
+		error = tm_live_read(&table->memory, segments[first].slots, buffer, bytes, "slots");
 		for (size_t i = first; i < first + count && !error; i++) {
-			struct tm_slot *slots = (void *)(at + sizeof(struct tm_segment));
+			struct tm_slot *slots = (void *)at;
 
-			hide_moved_slot(&segments[i], (const void *)at, slots);
+			hide_moved_slot(&segments[i], slots);
 			error = visit(context, table, &segments[i], slots);
-			at += segment_bytes(&segments[i]);
+			at += slot_bytes(&segments[i]);
 		}
 		first += count;
 	}
@@ -321,11 +324,17 @@ const struct tm_live_segment *tm_live_table_segment(const struct tm_live_table *
 						    uint64_t address)
 {
 	const struct tm_live_shard *shard = &table->shards[tm_shard_index(address)];
-	struct tm_live_segment wanted = {0, 0, 0};
+	struct tm_live_segment wanted;
+	struct tm_error *error;
 
 	if (!shard->directory || !table->segment_count)
 		return NULL;
-	wanted.address = shard->directory[tm_directory_index(address, shard->depth)];
+	error = read_segment(table, 0, shard->directory[tm_directory_index(address, shard->depth)],
+			     &wanted);
+	if (error) {
+		tm_error_free(error);
+		return NULL;
+	}
 	return bsearch(&wanted, table->segments, table->segment_count, sizeof(wanted),
 		       compare_segments);
 }

@@ -29,9 +29,11 @@ struct tm_live_shard {
 };
 
 struct tm_live_segment {
+	uint64_t slots; /* their address */
 	uint64_t address;
 	uint32_t capacity;
 	uint32_t shard;
+	uint32_t moving_from, moving_to; /* as in struct tm_segment */
 };
 
 /* The nodes are read a chunk at a time, when one in it is first asked for. */
@@ -47,7 +49,7 @@ struct tm_live_table {
 	struct tm_generation generation; /* all zero when nothing was ever traced */
 	struct tm_live_shard shards[TM_SHARDS];
 	uint64_t untracked_frees;
-	struct tm_live_segment *segments; /* sorted by address, without overlap */
+	struct tm_live_segment *segments; /* sorted by their slots, without overlap */
 	size_t segment_count;
 	struct tm_live_chunk *chunks;
 	uint64_t *chunk_addresses;

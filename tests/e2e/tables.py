@@ -103,8 +103,7 @@ class Table:
         generation, blocks = self.generation(), {}
         if self.generation_read != generation["id"]:
             self.generation_read, self.nodes = generation["id"], {}
-        slot_size, segment_size = (self.layout[name]["sizeof"]
-                                   for name in ("tm_slot", "tm_segment"))
+        slot_size = self.layout["tm_slot"]["sizeof"]
         for index in range(SHARDS):
             shard = self.fields("tm_shard",
                                 generation["shards"] + index * self.layout["tm_shard"]["sizeof"])
@@ -116,7 +115,7 @@ class Table:
             for segment in set(entries):
                 head = self.fields("tm_segment", segment)
                 slots = list(struct.iter_unpack("<QQ", self.memory.read(
-                    segment + segment_size, head["capacity"] * slot_size)))
+                    head["slots"], head["capacity"] * slot_size)))
                 moved, to = head["moving_from"] - 1, head["moving_to"]
                 if moved >= 0 and slots[moved][0] == slots[to][0]:
                     slots[moved] = (SLOT_DEAD, 0)

@@ -31,8 +31,9 @@ class Table:
             "key": address | size >> 32 << 48, "value": (size & 0xffffffff) << 32 | 3})
             for address, size in blocks)
         free = 6
+        slots = self.add(slots + bytes(16 * free))
         segment = self.add(_tm.encode("tm_segment", {
-            "capacity": len(blocks) + free, "live": len(blocks)}) + slots + bytes(16 * free))
+            "slots": slots, "capacity": len(blocks) + free, "live": len(blocks)}))
         directory = self.add(struct.pack("<Q", segment))
         # page 5 belongs to one shard: find out which by trying
         for shard in range(LAYOUT["SHARDS"]):

@@ -76,10 +76,11 @@ static uint32_t fake_node(struct fake *fake, uint64_t address, uint32_t parent)
 
 static uint64_t fake_segment(struct fake *fake)
 {
-	uint64_t address =
-		fake_alloc(fake, sizeof(struct tm_segment) + CAPACITY * sizeof(struct tm_slot));
+	uint64_t slots = fake_alloc(fake, CAPACITY * sizeof(struct tm_slot));
+	uint64_t address = fake_alloc(fake, sizeof(struct tm_segment));
 	struct tm_segment *segment = at(fake, address);
 
+	segment->slots = slots;
 	segment->capacity = CAPACITY;
 	segment->depth = fake->depth;
 	return address;
@@ -96,7 +97,7 @@ static uint64_t *fake_entry(struct fake *fake, uint64_t address)
 static void put_slot(struct fake *fake, uint64_t segment, uint64_t address, uint64_t size,
 		     uint32_t node)
 {
-	struct tm_slot *slots = (void *)((struct tm_segment *)at(fake, segment) + 1);
+	struct tm_slot *slots = at(fake, ((struct tm_segment *)at(fake, segment))->slots);
 	size_t place = address / 16 % CAPACITY;
 
 	while (slots[place].key > TM_SLOT_DEAD)

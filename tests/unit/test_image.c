@@ -112,7 +112,7 @@ static void dead_and_misplaced_slots_do_not_count(void **state)
 			break;
 		}
 	}
-	slots = (void *)((struct tm_segment *)at(&fake, *fake_entry(&fake, address)) + 1);
+	slots = at(&fake, ((struct tm_segment *)at(&fake, *fake_entry(&fake, address)))->slots);
 	slots[0] = (struct tm_slot){TM_SLOT_DEAD, 0xffffffffffffffff};
 	slots[1] = (struct tm_slot){TM_SLOT_EMPTY, 0xffffffffffffffff};
 	take(&fake, &image, &view);

@@ -1,5 +1,5 @@
 /*
- * links: helper/table.c helper/table_check.c helper/traceback.c helper/arena.c
+ * links: helper/table.c helper/segment.c helper/table_check.c helper/traceback.c helper/arena.c
  *        helper/arch/x86_64/system.S
  *
  * The trace table against a plain model: what was put is found, what was taken
