@@ -97,6 +97,13 @@ def not_root():
     return None if os.getuid() == 0 else NEEDS_ROOT
 
 
+def no_namespaces(option):
+    """Why `unshare OPTION` cannot be used here, in a container for example; None: it can."""
+    done = subprocess.run(["unshare", option, "--fork", "true"], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, text=True)
+    return not_root() or (done.stderr.strip() if done.returncode else None)
+
+
 class Target:
     """A running program, its gdb, and the process that is traced."""
 
@@ -190,8 +197,10 @@ KINDS = [
     Kind("mimalloc, linked in", libs="-l:libmimalloc.a -lpthread",
          needs=(str(ALLOCATORS / "libmimalloc.a"),)),
     Kind("own malloc", "-g -DOWN"),
-    Kind("other mount namespace", wrap=without_the_helper, why_not=not_root),
-    Kind("other PID namespace", wrap=in_a_pid_namespace, why_not=not_root),
+    Kind("other mount namespace", wrap=without_the_helper,
+         why_not=lambda: no_namespaces("--mount")),
+    Kind("other PID namespace", wrap=in_a_pid_namespace,
+         why_not=lambda: no_namespaces("--pid")),
     Kind("chroot", wrap=in_a_chroot, why_not=not_root),
     Kind("other user", wrap=as_nobody, why_not=not_root),
     Kind("seccomp filter", mode="filter"),

@@ -3,9 +3,11 @@
 A debugger that comes later, or opens the core, finds every block with its line;
 programs do what they do without; a bad TM_TRACE is one line and no tracing.
 """
+import contextlib
 import os
 import re
 import resource
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -28,6 +30,11 @@ def outcome(command, environment, text=""):
                           text=True, cwd=ROOT, timeout=120,
                           env=dict(os.environ, LC_ALL="C.UTF-8", **environment))
     return done.returncode, done.stdout, done.stderr
+
+
+def end_process(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class Preload(TestCase):
@@ -117,7 +124,7 @@ class Preload(TestCase):
     def test_fork(self):
         program = self.start("forks")
         child = int(re.search(r"child (\d+)", program.wait_for("child "))[1])
-        self.addCleanup(subprocess.run, ["kill", "-9", str(child)], stderr=subprocess.DEVNULL)
+        self.addCleanup(end_process, child)
         gdb = self.session()
         gdb.attach(program)
         self.assertEqual(self.blocks(gdb), {"before": (11110, 10), "parent": (99990, 30)})
