@@ -7,7 +7,7 @@ May use: gdb and the rest of tm.  Nothing else in tm may import it.
 from typing import Any, Dict, Optional
 
 from tm import follow, frames, launch, process, settings
-from tm.commands import framework
+from tm.commands import framework, functions, machine
 
 # In the order of the help.
 from tm.commands import tracing  # noqa: F401
@@ -28,6 +28,8 @@ def register(kept: Optional[Dict[str, Any]] = None) -> None:
     launch.register()
     follow.register()
     framework.register()
+    functions.register()
+    machine.register()
     if kept.get("armed"):
         process.arm(kept["armed"])
 

@@ -27,20 +27,24 @@ INTEGER_CODES = {gdb.TYPE_CODE_INT, gdb.TYPE_CODE_ENUM, gdb.TYPE_CODE_BOOL, gdb.
 REFERENCE_CODES = {gdb.TYPE_CODE_REF, gdb.TYPE_CODE_RVALUE_REF}
 
 
+def integer_of(value: gdb.Value) -> int:
+    """A value as an integer; of an array or a function its address."""
+    if value.type.code in REFERENCE_CODES:
+        value = value.referenced_value()
+    code = value.type.strip_typedefs().code
+    if code in INTEGER_CODES:
+        return int(value)
+    if code in (gdb.TYPE_CODE_ARRAY, gdb.TYPE_CODE_FUNC) and value.address is not None:
+        return int(value.address)
+    raise TmError("a value of type %s is no integer" % value.type)
+
+
 def evaluate(text: str) -> int:
     """A debugger expression, in the selected frame, as an integer."""
     try:
-        value = gdb.parse_and_eval(text)
-        if value.type.code in REFERENCE_CODES:
-            value = value.referenced_value()
-        code = value.type.strip_typedefs().code
-        if code in INTEGER_CODES:
-            return int(value)
-        if code in (gdb.TYPE_CODE_ARRAY, gdb.TYPE_CODE_FUNC) and value.address is not None:
-            return int(value.address)
+        return integer_of(gdb.parse_and_eval(text))
     except gdb.error as error:
         raise TmError(first_line(str(error))) from None
-    raise TmError("a value of type %s is no integer" % value.type)
 
 
 def first_line(text: str) -> str:
