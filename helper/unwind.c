@@ -260,6 +260,16 @@ static inline void trail_add(struct tm_trail *trail, uint64_t key, uint64_t rsp,
 	trail->fresh_count = count + 1;
 }
 
+/* Whether the step out of a frame is the same whatever rbp is: code without frame pointers. */
+static inline bool reloads_rbp(const struct rule_entry *entry, uint64_t key, uint64_t epoch)
+{
+	const uint64_t mask = TM_RULE_KIND_MASK | TM_RULE_FROM_RBP | TM_RULE_RBP_SAVED;
+	uint64_t rule = load_relaxed(&entry->rule);
+
+	return (load_relaxed(&entry->check) ^ rule) == (key ^ epoch) &&
+	       (rule & mask) == TM_RULE_RBP_SAVED;
+}
+
 /* Frames first … last (inward to outward) did not lead on: takes them out of the trail. */
 static TM_NOINLINE void trail_take_out(struct tm_trail *trail, struct tm_trail_frame *first,
 				       struct tm_trail_frame *last)
@@ -354,9 +364,12 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 				frame--;
 			trail->at = frame;
 			if (frame-- != trail->frame && frame->rsp == rsp && frame->key == key &&
-			    frame->rbp == rbp && trail->frame->rsp <= high) {
+			    (frame->rbp == rbp ||
+			     (frame != trail->frame && reloads_rbp(entry, key, epoch))) &&
+			    trail->frame->rsp <= high) {
 				struct tm_trail_frame *first = frame;
 
+				frame->rbp = rbp;
 				frame->rbp_at = rbp_at ? rbp_at : (uint64_t)&frame->rbp;
 				/* Two independent loads a frame: the chain of rules is not waited for. */
 				while (frame != trail->frame && count != limit) {
