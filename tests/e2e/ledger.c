@@ -7,19 +7,29 @@
  * names is certain: the table must hold it exactly.  May use libc and pthread;
  * must never allocate between `ready` and the end but through SITE().
  */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
+#ifndef THREADS
 #define THREADS 8
 #define PARTITIONS 16
 #define RECORDS 2048 /* in each partition */
+#endif
+#define ACTORS 8 /* who allocates in another way, beside the threads */
 #define DEEPEST 30
+#define DEPTH_MASK 255
+#define ACTOR(kind) ((uint32_t)(kind) << 8) /* in a record's depth: who it was */
 
 struct record {
 	uint64_t address; /* 0: no block; written by the holder of the partition */
@@ -37,7 +47,7 @@ struct flight {
 };
 
 struct record records[PARTITIONS * RECORDS];
-struct flight flights[THREADS];
+struct flight flights[THREADS + ACTORS];
 uint64_t operations[THREADS];
 uint64_t wanted;     /* operations of each thread, at least */
 volatile int go;     /* set by the debugger: begin */
@@ -65,6 +75,40 @@ static inline void landed(struct flight *f)
 	f->active = 0;
 	barrier();
 }
+
+#ifdef DOMAIN
+/* All blocks come from an allocator of the program's own. */
+__attribute__((noinline)) static void *pool_alloc(size_t size)
+{
+	void *block = malloc(size);
+
+	barrier();
+	return block;
+}
+
+__attribute__((noinline)) static void pool_free(void *block)
+{
+	free(block);
+	barrier();
+}
+
+__attribute__((noinline)) static void *pool_realloc(void *block, size_t size)
+{
+	void *new = realloc(block, size);
+
+	barrier();
+	return new;
+}
+
+#define malloc(size) pool_alloc(size)
+#define calloc(count, size) pool_alloc((count) * (size))
+#define posix_memalign(place, alignment, size) ((void)(alignment), *(place) = pool_alloc(size), 0)
+#define aligned_alloc(alignment, size) pool_alloc(size)
+#define memalign(alignment, size) pool_alloc(size)
+#define realloc(block, size) pool_realloc(block, size)
+#define reallocarray(block, count, size) pool_realloc(block, (count) * (size))
+#define free(block) pool_free(block)
+#endif
 
 /* The line of the call, the flight and the call itself stand on one line. */
 #define SITE(f, call) ((f)->after.line = __LINE__, began(f), call)
@@ -151,6 +195,7 @@ static void resize(struct flight *f, struct record *r, size_t size, uint64_t *ra
 		if (block)
 			__atomic_fetch_add(&failures, 1, __ATOMIC_RELAXED);
 		return;
+#ifndef OTHER_ALLOCATOR
 	case 1: /* realloc(p, 0) is glibc's free */
 		f->after.size = 0;
 		f->after.line = 0;
@@ -160,6 +205,7 @@ static void resize(struct flight *f, struct record *r, size_t size, uint64_t *ra
 			__atomic_fetch_add(&failures, 1, __ATOMIC_RELAXED);
 		r->address = 0;
 		return;
+#endif
 	case 2:
 		size = size / 16 * 16 + 16;
 		f->after.size = size;
@@ -232,7 +278,7 @@ __attribute__((noinline)) static void descend_odd(struct flight *f, uint64_t *ra
 __attribute__((noinline)) static void descend_even(struct flight *f, uint64_t *random,
 						   uint32_t depth, uint32_t left)
 {
-	char room[depth % 3 * 48 + 16]; /* frames of varying size */
+	char room[(depth & DEPTH_MASK) % 3 * 48 + 16]; /* frames of varying size */
 
 	__asm__ volatile("" : : "r"(room) : "memory");
 	if (left)
@@ -263,6 +309,218 @@ __attribute__((noinline)) static void *work(void *argument)
 	return NULL;
 }
 
+/* ---- others who allocate ------------------------------------------------- */
+
+static uint64_t actor_random[ACTORS];
+volatile pid_t kept_child; /* one that waits to be looked at */
+volatile uint64_t acts;    /* how often an actor did something */
+
+__attribute__((noinline)) static void act(uint32_t kind, uint32_t actor)
+{
+	uint64_t *random = &actor_random[actor];
+	uint32_t depth;
+
+	if (!*random)
+		*random = 0x9e3779b97f4a7c15ull + actor * 7919;
+	depth = next_random(random) % DEEPEST;
+	/* line: act */ descend_even(&flights[THREADS + actor], random, depth | ACTOR(kind), depth);
+	barrier();
+}
+
+/* Kind 1: children of a program with many threads allocate, and end in three ways. */
+static void *forker(void *unused)
+{
+	uint32_t i;
+
+	(void)unused;
+	while (!leave) {
+		pid_t child = fork();
+		int status;
+
+		if (child == 0) {
+			for (i = 0; i < 200; i++)
+				act(1, 0); /* line: actor1 */
+			if (acts % 3 == 0)
+				execl("/bin/true", "true", NULL);
+			if (acts % 3 == 1 || acts < 5 || kept_child)
+				_exit(failures != 0);
+			for (;;)
+				pause();
+		}
+		if (acts % 3 == 2 && acts >= 5 && !kept_child)
+			kept_child = child;
+		else if (waitpid(child, &status, 0) != child || status)
+			__atomic_fetch_add(&failures, 1, __ATOMIC_RELAXED);
+		acts++;
+		usleep(1000);
+	}
+	return unused;
+}
+
+/* Kind 2: threads that come and go. */
+static void *visitor(void *unused)
+{
+	act(2, (uint32_t)(uintptr_t)unused); /* line: actor2 */
+	return unused;
+}
+
+static void *doorman(void *unused)
+{
+	pthread_t visitors[4];
+	uintptr_t i;
+
+	(void)unused;
+	while (!leave) {
+		for (i = 0; i < 4; i++)
+			pthread_create(&visitors[i], NULL, visitor, (void *)i);
+		for (i = 0; i < 4; i++)
+			pthread_join(visitors[i], NULL);
+		acts += 4;
+	}
+	return NULL;
+}
+
+/* Kind 3: a signal's handler, while its thread sleeps. */
+static void on_signal(int number)
+{
+	(void)number;
+	act(3, 0); /* line: actor3 */
+	acts++;
+}
+
+static void *sleeper(void *unused)
+{
+	sigset_t none;
+
+	(void)unused;
+	sigemptyset(&none);
+	signal(SIGUSR1, on_signal);
+	while (!leave)
+		sigsuspend(&none);
+	return unused;
+}
+
+static void *waker(void *argument)
+{
+	while (!leave) {
+		usleep(300);
+		pthread_kill(*(pthread_t *)argument, SIGUSR1);
+	}
+	return argument;
+}
+
+/* Kind 4: coroutines with small stacks of their own. */
+#define COROUTINES 4
+static ucontext_t scheduler, coroutines[COROUTINES];
+static char stacks[COROUTINES][32768] __attribute__((aligned(16)));
+
+static void coroutine(int number)
+{
+	for (;;) {
+		act(4, (uint32_t)number); /* line: actor4 */
+		swapcontext(&coroutines[number], &scheduler);
+	}
+}
+
+static void *juggler(void *unused)
+{
+	int i;
+
+	(void)unused;
+	for (i = 0; i < COROUTINES; i++) {
+		getcontext(&coroutines[i]);
+		coroutines[i].uc_stack.ss_sp = stacks[i];
+		coroutines[i].uc_stack.ss_size = sizeof(stacks[i]);
+		coroutines[i].uc_link = NULL;
+		makecontext(&coroutines[i], (void (*)(void))coroutine, 1, i);
+	}
+	while (!leave) {
+		for (i = 0; i < COROUTINES; i++)
+			swapcontext(&scheduler, &coroutines[i]);
+		acts += COROUTINES;
+	}
+	return unused;
+}
+
+/* Kind 5: code of a library that is loaded and unloaded again and again. */
+static void *librarian(void *argument)
+{
+	struct flight *f = &flights[THREADS];
+	struct record *r = &records[PARTITIONS * RECORDS - 1];
+	uint64_t random = 5;
+
+	while (__atomic_exchange_n(&partition_locks[PARTITIONS - 1], 1, __ATOMIC_ACQUIRE))
+		usleep(10);
+	free((void *)r->address);
+	r->address = 0;
+	while (!leave) {
+		void *library = dlopen(argument, RTLD_NOW);
+		void *(*allocate_there)(size_t) = library ? dlsym(library, "allocate") : NULL;
+		size_t size = random_size(&random);
+		void *block;
+
+		if (!allocate_there)
+			abort();
+		f->record = r - records;
+		f->before = *r;
+		f->after.size = size;
+		f->after.depth = ACTOR(5);
+		f->releases = 0;
+		block = SITE(f, allocate_there(size)); /* line: actor5 */
+		r->size = size;
+		r->line = f->after.line;
+		r->depth = ACTOR(5);
+		barrier();
+		r->address = (uintptr_t)block;
+		landed(f);
+		dlclose(library);
+		usleep(500);
+		f->before = *r;
+		f->releases = 1;
+		f->after.line = 0;
+		began(f);
+		free(block);
+		r->address = 0;
+		landed(f);
+		acts++;
+	}
+	return NULL;
+}
+
+static pthread_t actors[2];
+
+static void begin_acting(const char *who, char *argument)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	if (!strcmp(who, "signals"))
+		pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (!strcmp(who, "forks"))
+		pthread_create(&actors[0], NULL, forker, NULL);
+	if (!strcmp(who, "visitors"))
+		pthread_create(&actors[0], NULL, doorman, NULL);
+	if (!strcmp(who, "coroutines"))
+		pthread_create(&actors[0], NULL, juggler, NULL);
+	if (!strcmp(who, "libraries"))
+		pthread_create(&actors[0], NULL, librarian, argument);
+	if (!strcmp(who, "signals")) {
+		pthread_create(&actors[0], NULL, sleeper, NULL);
+		pthread_create(&actors[1], NULL, waker, &actors[0]);
+	}
+}
+
+static void end_acting(void)
+{
+	if (actors[0])
+		pthread_join(actors[0], NULL);
+	if (actors[1])
+		pthread_join(actors[1], NULL);
+	if (kept_child)
+		kill(kept_child, SIGKILL);
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t threads[THREADS];
@@ -274,8 +532,13 @@ int main(int argc, char **argv)
 		pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)i);
 	pthread_barrier_wait(&gate);
 	write(1, "ready\n", 6);
+	while (!go)
+		usleep(1000);
+	if (argc > 2)
+		begin_acting(argv[2], argv[3]);
 	while (paused < THREADS)
 		usleep(1000);
+	end_acting();
 	write(1, "paused\n", 7);
 	while (leave != 2)
 		usleep(1000);

@@ -73,7 +73,7 @@ class Table:
     """The live blocks of one process, read slot by slot."""
 
     def __init__(self, pid, layout):
-        self.memory, self.layout, self.nodes = Memory(pid), layout, {}
+        self.memory, self.layout, self.nodes, self.domains = Memory(pid), layout, {}, {}
         self.generation_read = None
         self.header = self.find_header()
 
@@ -98,11 +98,11 @@ class Table:
     def generation(self):
         return self.fields("tm_generation", self.fields("tm_header", self.header)["generation"])
 
-    def blocks(self):
-        """{address: (size, traceback id)} of domain 0"""
+    def blocks(self, domain=0):
+        """{address: (size, traceback id)} of a domain"""
         generation, blocks = self.generation(), {}
         if self.generation_read != generation["id"]:
-            self.generation_read, self.nodes = generation["id"], {}
+            self.generation_read, self.nodes, self.domains = generation["id"], {}, {}
         slot_size = self.layout["tm_slot"]["sizeof"]
         for index in range(SHARDS):
             shard = self.fields("tm_shard",
@@ -123,8 +123,11 @@ class Table:
                     address = key & ADDRESS_MASK
                     if key <= SLOT_DEAD or self.owner(address, index, entries, depth) != segment:
                         continue
-                    if key >> 63:
-                        continue  # another domain than malloc's
+                    if key >> 63 != bool(domain):
+                        continue
+                    key &= (1 << 63) - 1
+                    if domain and self.root(value & 0xffffffff) != domain:
+                        continue
                     if address in blocks:
                         raise AssertionError(f"block {address:#x} is in the table twice")
                     blocks[address] = ((key >> 48) << 32 | value >> 32, value & 0xffffffff)
@@ -137,6 +140,11 @@ class Table:
         if scrambled >> 8 & SHARDS - 1 != shard:
             return None
         return entries[scrambled >> 14 & (1 << depth) - 1]
+
+    def root(self, node):
+        """The domain that a traceback leads to."""
+        self.traceback(node)
+        return self.domains[node]
 
     def traceback(self, node):
         """([return addresses, most recent first], truncated) of an id."""
@@ -155,6 +163,7 @@ class Table:
                                  * self.layout["tm_node"]["sizeof"])
             if fields["address"] & NODE_ROOT:
                 self.nodes[first] = frames, bool(fields["address"] & NODE_TRUNCATED)
+                self.domains[first] = fields["address"] & NODE_ADDRESS_MASK & ~NODE_TRUNCATED
                 return self.nodes[first]
             frames.append(fields["address"] & NODE_ADDRESS_MASK)
             node = fields["parent"]
