@@ -29,6 +29,7 @@ from .errors import TmError
 _CONT, _GETREGS, _SETREGS, _SYSCALL = 7, 12, 13, 24
 _GETSIGINFO, _GETSIGMASK, _SETSIGMASK = 0x4202, 0x420A, 0x420B
 _WALL = 0x40000000
+_EVENT_EXEC = 4
 _SYSCALL_STOP = (signal.SIGTRAP | 0x80, signal.SIGTRAP)
 _RT_TGSIGQUEUEINFO, _TGKILL = 297, 234
 
@@ -89,9 +90,10 @@ class _Code:
         self.bytes = bytearray()
         self._places: List[Tuple[int, str]] = []
         self.call = len(self.bytes)
-        self._emit("ffd0 eb02")  # call *%rax; jmp 1f
+        # The end of a system call that the thread is in would overwrite %rax.
+        self._emit("ffd3 eb05")  # call *%rbx; jmp 1f
         self.system_call = len(self.bytes)
-        self._emit("0f05")  # syscall; 1:
+        self._emit("4889d8 0f05")  # movq %rbx, %rax; syscall; 1:
         self._emit("4889c3")  # movq %rax, %rbx
         self._emit("b80e000000 bf02000000")  # rt_sigprocmask(SIG_SETMASK,
         self._emit("488d35", "mask")  # mask,
@@ -146,6 +148,13 @@ def _get_registers(tid: int) -> Dict[str, int]:
 def _set_registers(tid: int, registers: Dict[str, int]) -> None:
     data = _REGISTERS.pack(*(registers[name] for name in _NAMES))
     ptrace(_SETREGS, tid, 0, ctypes.create_string_buffer(data, len(data)))
+
+
+def _information(tid: int):
+    """The siginfo_t of the signal or event that the thread has stopped for."""
+    information = ctypes.create_string_buffer(128)
+    ptrace(_GETSIGINFO, tid, 0, information)
+    return information
 
 
 def _get_mask(tid: int) -> int:
@@ -206,9 +215,15 @@ def may_signal(pid: int, tid: int) -> bool:
 
 
 def is_in_system_call(tid: int) -> bool:
-    """True for a thread stopped by `catch syscall` or `catch fork`, with the call half made."""
+    """True for a thread stopped by `catch syscall` or `catch fork`, with the call half made.
+
+    At `catch exec` nobody waits for the call's result any more.
+    """
     registers = _get_registers(tid)
-    return registers["orig_rax"] >> 63 == 0 and registers["rax"] == _ENOSYS
+    if registers["orig_rax"] >> 63 or registers["rax"] != _ENOSYS:
+        return False
+    code = int.from_bytes(_information(tid).raw[8:12], "little")  # si_code: ptrace(2)
+    return code >> 8 != _EVENT_EXEC
 
 
 class Caller:
@@ -237,11 +252,12 @@ class Caller:
         """A system call's result, as an unsigned number."""
         return self._run(_CODE.system_call, number, zip(_SYSTEM_CALL_ARGUMENTS, arguments))
 
-    def _run(self, entry: int, rax: int, arguments) -> int:
+    def _run(self, entry: int, what: int, arguments) -> int:
         tid, original, mask = self.tid, _get_registers(self.tid), _get_mask(self.tid)
         back = _made_again(original)
         code = _CODE.for_registers(back, mask)
-        begin = dict(original, orig_rax=_MASK64, rax=rax & _MASK64, rip=self.area + entry)
+        begin = dict(original, orig_rax=_MASK64, rbx=what & _MASK64, rip=self.area + entry)
+        begin["rax"] = 0  # no vector registers hold arguments
         begin["rsp"] = (original["rsp"] - 256) & ~15  # below the red zone
         begin["eflags"] &= ~_TRAP_AND_DIRECTION
         begin.update((name, value & _MASK64) for name, value in arguments)
@@ -266,7 +282,7 @@ class Caller:
                 if registers["rip"] == self.area + _CODE.finish:
                     if registers["rax"] != _ENOSYS:  # which it is at the call's entry
                         return registers["rbx"]
-                elif registers["orig_rax"] >> 63:  # no system call: a breakpoint
+                elif stop == signal.SIGTRAP and registers["orig_rax"] >> 63:  # a breakpoint
                     raise TmError("The program stopped in a function that it was made to call.")
             elif stop == 0:
                 # It waits for another thread, which is stopped: let it stop too.
@@ -305,19 +321,13 @@ class Caller:
             elif stop in (0, self.signal):
                 break
             else:
-                others.append((stop, self._information()))
+                others.append((stop, _information(self.tid)))
         _set_registers(self.tid, original)
         for number, information in others:
             self._send_again(number, information)
 
     def _send(self, number: int) -> None:
         _libc.syscall(_TGKILL, self.pid, self.tid, int(number))
-
-    def _information(self):
-        """The siginfo_t of the signal that the thread has stopped for."""
-        information = ctypes.create_string_buffer(128)
-        ptrace(_GETSIGINFO, self.tid, 0, information)
-        return information
 
     def _send_again(self, number: int, information) -> None:
         """A signal that came first is for gdb to see, as if it had not been taken yet."""

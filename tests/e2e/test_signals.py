@@ -244,6 +244,20 @@ class UsersPoints(TestCase):
         self.assertIn("Tracing stopped", gdb.run("tm stop"))
         self.finish(gdb)
 
+    def test_catch_exec(self):
+        """The system call ends only when the thread goes on, and writes its result then."""
+        program = build("waiting.c", name="waiting-static", flags="-O2 -g -static")
+        gdb = self.session("--args", "/usr/bin/env", program, "write")
+        gdb.run("catch exec")
+        self.assertIn("exec'd", gdb.run("run"))
+        self.assertStarted(gdb.run("tm start 10"), 10)
+        gdb.run("delete")
+        gdb.run("break in_write")
+        self.assertAtBreakpoint(gdb.run("continue"))
+        self.assertRegex(gdb.run("tm snapshot"), r"\ASnapshot \d: ")
+        self.assertIn("Tracing stopped", gdb.run("tm stop"))
+        self.finish(gdb)
+
     def test_vfork(self):
         gdb = self.run_to("catch vfork", mode="vfork")
         self.assertIn("vforked process", gdb.run("continue"))
