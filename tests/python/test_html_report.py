@@ -140,7 +140,7 @@ class InTheBrowser(unittest.TestCase):
         if folder:
             self.page.screenshot(os.path.join(folder, self.id().split(".")[-1] + ".png"))
 
-    def labels(self, selector=".frame"):
+    def labels(self, selector=".frame[role]"):
         return self.page.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})]"
                                   ".map(each => each.getAttribute('aria-label'))")
 
@@ -148,7 +148,7 @@ class InTheBrowser(unittest.TestCase):
         return self.page.texts(f"#table tbody td:nth-child({number})")
 
     def click_frame(self, label):
-        self.page.evaluate("document.querySelectorAll('.frame').forEach(each => each.id = "
+        self.page.evaluate("document.querySelectorAll('.frame[role]').forEach(each => each.id = "
                            f"each.getAttribute('aria-label').startsWith({json.dumps(label)}) "
                            "? 'wanted' : '')")
         self.page.click("#wanted")
@@ -244,7 +244,7 @@ class InTheBrowser(unittest.TestCase):
         self.assertEqual(shrunk.replace("\u2212", "-"),
                          format_size(sum(min(0, each.size_diff) for each in lines), True))
         colours = dict(self.page.evaluate(
-            "[...document.querySelectorAll('.frame')].map(each => "
+            "[...document.querySelectorAll('.frame[role]')].map(each => "
             "[each.getAttribute('aria-label').split(',')[0], each.style.getPropertyValue('--h')])"))
         self.assertEqual((colours["take"], colours["accept_one"]), ("8", "215"))
         sizes = [text.replace("\u2212", "-") for text in self.column(2)]
@@ -252,6 +252,15 @@ class InTheBrowser(unittest.TestCase):
         self.page.click("button[data-value='1'][data-set=change]")
         self.assertIn("bytes that came or went", self.page.text("#legend"))
         self.assertFalse(any(label.startswith("PARSE") for label in self.labels()))
+
+    def test_what_is_too_narrow_is_counted(self):
+        path = os.path.join(self.folder, "narrow.html")
+        snapshot((10 ** 6, 1, (SERVE, MAIN)), *[
+            (90, 1, (frame("/src/many.c", line, "many%d" % line), MAIN))
+            for line in range(900)]).export("html", path)
+        self.page.open(path)
+        self.assertEqual(self.page.texts(".frame.narrow"), ["900 smaller"])
+        self.assertEqual(len(self.labels()), 3)
 
     def test_nothing_at_all(self):
         path = os.path.join(self.folder, "empty.html")

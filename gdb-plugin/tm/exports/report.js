@@ -82,7 +82,7 @@ for (let at = 0, node = 0, width = compared ? 5 : 3; at < data.values.length; at
 
 // ---- the tree --------------------------------------------------------------------
 
-let root, zoomed, drawn = [], byElement = new Map(), current = null;
+let root, zoomed, drawn = [], narrowBoxes = [], byElement = new Map(), current = null;
 
 const makeNode = (frame, parent) => ({frame, parent, depth: parent ? parent.depth + 1 : 0,
   values: [0, 0, 0, 0], self: [0, 0, 0, 0], weight: 0, children: new Map()});
@@ -190,9 +190,21 @@ function place(node, left, width, above) {
   drawn.push(node);
 }
 
+function placeNarrow(parent, count, left, width) {
+  const text = count === 1 ? "1 smaller" : countText(count) + " smaller";
+  const shown = width * $("graph").clientWidth > 26;
+  const box = element("div", shown ? text : "", "frame plain narrow" + (shown ? "" : " thin"));
+  box.style.left = (left * 100).toFixed(4) + "%";
+  box.style.width = (width * 100).toFixed(4) + "%";
+  box.style.top = (parent.depth + 1) * ROW + "px";
+  box.title = text + ", too narrow to be drawn: zoom in on " + label(parent);
+  narrowBoxes.push(box);
+}
+
 function draw() {
   for (const node of drawn) node.box = null;
   drawn = [];
+  narrowBoxes = [];
   byElement = new Map();
   const graph = $("graph");
   const least = THINNEST / Math.max(graph.clientWidth, 300);
@@ -205,16 +217,23 @@ function draw() {
     place(node, left, width, false);
     deepest = Math.max(deepest, node.depth);
     const next = [];
-    let at = left;
-    for (const child of node.children) {
+    let at = left, narrow = 0;
+    node.children.forEach((child, number) => {
       const share = zoomed.weight ? child.weight / zoomed.weight : 0;
-      if (share < least) break;  // they are sorted
+      if (share < least) {  // so are those that follow: they are sorted
+        narrow += share;
+        if (number === node.children.length - 1 && narrow >= least) {
+          placeNarrow(node, number + 1 - next.length, at, narrow);
+          deepest = Math.max(deepest, node.depth + 1);
+        }
+        return;
+      }
       next.push([child, at, share]);
       at += share;
-    }
+    });
     stack.push(...next.reverse());  // a reader's order: a frame, what is below it, the next one
   }
-  graph.replaceChildren(...drawn.map(node => node.box));
+  graph.replaceChildren(...drawn.map(node => node.box), ...narrowBoxes);
   graph.style.height = (deepest + 1) * ROW + "px";
   graph.classList.toggle("searching", state.query !== "");
   $("reset").disabled = zoomed === root;
