@@ -12,7 +12,6 @@
  * Must never call the program's code but through tm_call_original.
  */
 #include "counter.h"
-#include "segment.h"
 #include "table.h"
 #include "thread.h"
 
@@ -229,7 +228,6 @@ uint64_t tm_hook_alloc(const struct tm_entry *entry)
 	if (!thread)
 		return tm_call_original(entry, patch_of(entry));
 	result = guarded_call(thread, entry);
-	table_prefetch(current_generation(), result);
 	if (likely(result != 0))
 		record(thread, entry, domain_of(entry), result, requested_size(entry));
 	guard_leave(thread, entry);
@@ -246,8 +244,6 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
 
 	if (!thread)
 		return tm_call_original(entry, patch_of(entry));
-	/* What the original will read of the block, it waits for at the same time as we do. */
-	__builtin_prefetch((const void *)(address - 8), 1);
 	if (likely(address != 0))
 		forget(current_generation(), thread, domain_of(entry), address, &block);
 	result = guarded_call(thread, entry);

@@ -1,4 +1,4 @@
-/* Where a block is in the table: shard, segment, slot.  For the parts of the table, and hooks. */
+/* Where a block is in the table: shard, segment, slot.  For the parts of the table. */
 #ifndef TM_SEGMENT_H
 #define TM_SEGMENT_H
 
@@ -46,14 +46,6 @@ static inline uint32_t next_slot(uint32_t slot, uint32_t capacity)
 static inline bool is_live(uint64_t key)
 {
 	return key > TM_SLOT_DEAD;
-}
-
-/* Asks for the cache line in which the slot of a block is, or would be; needs no lock. */
-static inline void table_prefetch(const struct tm_generation *generation, uint64_t address)
-{
-	const struct tm_segment *segment = segment_of(shard_of(generation, address), address);
-
-	__builtin_prefetch(&slots_of(segment)[first_slot(address, segment->capacity)], 1);
 }
 
 /* ---- segment.c ----------------------------------------------------------- */
