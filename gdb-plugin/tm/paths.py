@@ -18,6 +18,12 @@ def rows(snapshot):
         yield node, size, count, domain
 
 
+def cut_blocks(snapshot):
+    """How many blocks have a traceback that was cut at the limit."""
+    return sum(count for _size, count, total, _node, _domain
+               in _ROW.iter_unpack(snapshot._rows) if total < 0)
+
+
 def nodes(snapshot):
     """(frame's number, parent's node or None); a parent comes before its children."""
     snapshot.blocks  # has every number in the arrays checked

@@ -75,6 +75,12 @@ class File(unittest.TestCase):
                           sum(each[2] for each in data["sizes"])], sums)
         self.assertEqual(data["domains"], [["domain 0 (malloc)", *sums]])
 
+    def test_the_title_names_what_is_shown(self):
+        for old, wanted in ((None, "Heap of process 42, snapshot 1"),
+                            (OLD, "Heap of process 42, snapshot 1, compared with snapshot 0")):
+            NEW.export("html", self.path, old)
+            self.assertIn("<title>%s</title>" % wanted, page(self.path)[0])
+
     def test_totals_of_differences(self):
         NEW.export("html", self.path, OLD)
         text, data = page(self.path)
@@ -261,6 +267,15 @@ class InTheBrowser(unittest.TestCase):
         self.page.open(path)
         self.assertEqual(self.page.texts(".frame.narrow"), ["900 smaller"])
         self.assertEqual(len(self.labels()), 3)
+
+    def test_cut_tracebacks_are_told(self):
+        self.assertEqual(self.page.text("#note"), "")
+        path = os.path.join(self.folder, "cut.html")
+        cut = tm.Snapshot.from_traces([(0, 10, (SERVE, MAIN)), (0, 10, (MAIN,), 1)], 2)
+        cut.export("html", path)
+        self.page.open(path)
+        self.assertEqual(self.page.text("#note"), "The tracebacks of 1 of 2 blocks were cut at 2 "
+                         "frames: what called the oldest one is not known.")
 
     def test_nothing_at_all(self):
         path = os.path.join(self.folder, "empty.html")

@@ -13,7 +13,7 @@ import os.path
 import time
 
 from tm.exports.names import clean, function_name, title
-from tm.paths import Paths, line_key, rows
+from tm.paths import Paths, cut_blocks, line_key, rows
 from tm.grouping import domain_text
 from tm.histogram import histogram
 from tm.statistics import format_size
@@ -48,7 +48,7 @@ def _snapshot_facts(snapshot):
             "title": title(snapshot), "size": snapshot.size, "count": snapshot.blocks,
             "tracebacks": snapshot.tracebacks, "limit": snapshot.traceback_limit,
             "time": snapshot.time, "origin": clean(snapshot.origin) if snapshot.origin else None,
-            "dropped": snapshot.dropped}
+            "dropped": snapshot.dropped, "cut": cut_blocks(snapshot)}
 
 
 def _sizes(snapshot):
@@ -115,7 +115,7 @@ def _plain_lines(snapshot, old):
 def _heading(snapshot, old):
     if old is None:
         return "Heap of %s" % title(snapshot)
-    return "Heap of %s compared with %s" % (title(snapshot), title(old))
+    return "Heap of %s, compared with %s" % (title(snapshot), title(old, snapshot))
 
 
 def _summary(snapshot, old):

@@ -25,9 +25,11 @@ def function_name(frame):
     return clean(frame.filename)
 
 
-def title(snapshot):
-    """`snapshot 1 of process 42`."""
-    parts = ["snapshot %s" % snapshot.name if snapshot.name else "snapshot"]
-    if snapshot.pid:
-        parts.append("of process %d" % snapshot.pid)
-    return clean(" ".join(parts))
+def title(snapshot, beside=None):
+    """`process 42, snapshot 1`; the process is not named again beside a snapshot of it."""
+    parts = []
+    if snapshot.pid and (beside is None or beside.pid != snapshot.pid):
+        parts.append("process %d" % snapshot.pid)
+    if snapshot.name and (snapshot.name != "now" or not parts):
+        parts.append("snapshot %s" % snapshot.name)
+    return clean(", ".join(parts) or "a snapshot")

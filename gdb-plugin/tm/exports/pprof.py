@@ -217,5 +217,5 @@ def contents(snapshot, old=None):
     comments = ["tm %s: %s" % (VERSION, title(snapshot))]
     if old is not None:
         profile.add(old, -1)
-        comments.append("compared with %s" % title(old))
+        comments.append("compared with %s" % title(old, snapshot))
     return gzip.compress(profile.encoded(snapshot, comments), mtime=0)

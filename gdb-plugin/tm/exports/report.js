@@ -452,7 +452,7 @@ function sizes() {
 }
 
 function figures() {
-  const {size, count, tracebacks, limit} = data.snapshot;
+  const {size, count, tracebacks, limit, cut} = data.snapshot;
   const cards = [["Live", sizeText(size), percent(0, 0)], ["Blocks", countText(count)],
     ["Average block", count ? sizeText(size / count) : "\u2013"],
     ["Tracebacks", countText(tracebacks)]];
@@ -479,8 +479,9 @@ function figures() {
     card.append(element("dt", head), figure);
     $("figures").append(card);
   }
-  $("note").textContent = (limit ? "Tracebacks hold the " + limit + " most recent "
-    + (limit === 1 ? "frame" : "frames") + "; what called the oldest of them is not known. " : "")
+  $("note").textContent = (cut ? "The tracebacks of " + countText(cut) + " of "
+    + countText(count) + " blocks were cut at " + limit + (limit === 1 ? " frame" : " frames")
+    + ": what called the oldest one is not known. " : "")
     + (data.snapshot.dropped ? countText(data.snapshot.dropped)
       + " records were dropped for lack of memory: this is not all." : "");
 }
