@@ -260,7 +260,7 @@ function details(node) {
   const figures = element("p");
   figures.append(sizeText(values[0]) + " (" + (percent(values[0], total) || "0 %") + ") in "
     + countText(values[1]) + " blocks (" + (percent(values[1], count) || "0 %") + ")");
-  if (node.self[unit] !== values[unit] && frame) {
+  if (frame && node.self[unit] && node.self[unit] !== values[unit]) {
     figures.append(", of which " + sizeText(node.self[0]) + " in " + countText(node.self[1])
       + " blocks " + (state.inverted ? "called from no known frame" : "allocated here"));
   }
