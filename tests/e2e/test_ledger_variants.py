@@ -107,7 +107,7 @@ class Acted(Variant):
     def look_further(self, gdb, limit):
         """Goes on until he has done it so often."""
         while gdb.evaluate("acts") < self.least:
-            gdb.run_until_interrupted(self.traced, 0.3)
+            gdb.run_until_interrupted(self.traced, 5 if FULL else 0.3)
             self.compare(limit)
 
     def check_snapshot(self, gdb, records):
