@@ -270,8 +270,9 @@ def executable_pages_differ(pid):
             if "x" not in rights or not path or not path[0].startswith("/"):
                 continue
             start, end = (int(each, 16) for each in bounds.split("-"))
-            # The file itself, wherever the process has it from.
-            with open(f"/proc/{pid}/map_files/{start:x}-{end:x}", "rb") as file:
+            # The file itself, wherever the process has it from; only root may open it so.
+            place = f"/proc/{pid}/map_files/{start:x}-{end:x}"
+            with open(place if os.getuid() == 0 else path[0], "rb") as file:
                 file.seek(int(offset, 16))
                 wanted = file.read(end - start)
             memory.seek(start)
