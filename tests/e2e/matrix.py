@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 
+import debian_source
 from gdbsession import BUILD, ROOT, Program, Session, build, executable_pages_differ
 
 COLUMNS = ("start", "snapshot", "top", "traceback", "stop", "program")
 BLOCKS, SIZE, STATUS = 50, 100, 7
-ALLOCATORS = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 NEEDS_ROOT = "only root may do that"
 
 
@@ -46,7 +46,8 @@ class Kind:
     def program(self):
         slug = re.sub(r"\W+", "-", self.name)
         flags = "-O1 -fno-builtin -fno-optimize-sibling-calls " + self.flags
-        path = build(self.source, name=f"matrix-{slug}", flags=flags, libs=self.libs,
+        libs = self.libs() if callable(self.libs) else self.libs
+        path = build(self.source, name=f"matrix-{slug}", flags=flags, libs=libs,
                      compiler=self.compiler)
         if self.strip:
             stripped = path + "-stripped"
@@ -194,8 +195,8 @@ KINDS = [
     Kind("tcmalloc, linked in", libs="-Wl,--whole-archive -l:libtcmalloc_minimal.a "
          "-Wl,--no-whole-archive -lstdc++ -lm -lpthread"),
     Kind("mimalloc, shared", libs="-Wl,--no-as-needed -lmimalloc"),
-    Kind("mimalloc, linked in", libs="-l:libmimalloc.a -lpthread",
-         needs=(str(ALLOCATORS / "libmimalloc.a"),)),
+    # Debian has it as a shared library alone.
+    Kind("mimalloc, linked in", libs=lambda: f"{debian_source.mimalloc()} -lpthread"),
     Kind("own malloc", "-g -DOWN"),
     Kind("other mount namespace", wrap=without_the_helper,
          why_not=lambda: no_namespaces("--mount")),
