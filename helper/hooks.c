@@ -244,6 +244,8 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
 
 	if (!thread)
 		return tm_call_original(entry, patch_of(entry));
+	/* What the original will read of the block, it waits for at the same time as we do. */
+	tm_prefetch((const void *)(address - 8));
 	if (likely(address != 0))
 		forget(current_generation(), thread, domain_of(entry), address, &block);
 	result = guarded_call(thread, entry);

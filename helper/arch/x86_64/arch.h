@@ -36,6 +36,12 @@ static inline void tm_pause(void)
 	__asm__ volatile("pause");
 }
 
+/* Asks for a cache line to write; any address will do. */
+static inline void tm_prefetch(const void *address)
+{
+	__asm__ volatile("prefetchw (%0)" : : "r"(address));
+}
+
 /* The caller as it will be when the redirected function has returned. */
 static inline void tm_entry_registers(const struct tm_entry *entry, struct tm_registers *ret)
 {
