@@ -81,16 +81,16 @@ class Preload(Variant):
 
     def __init__(self, name, library, slow=1, base="native", **environment):
         super().__init__(name)
-        self.library, self.slow, self.base = library, slow, base
+        self.preloaded, self.slow, self.base = library, slow, base
         self.environment = environment
 
     def missing(self):
-        return None if self.library.exists() else f"{self.library.name} is not installed"
+        return None if self.preloaded.exists() else f"{self.preloaded.name} is not installed"
 
     def command(self, program, folder):
-        made = {name: value.replace("%s", f"{folder}/{self.library.name}")
+        made = {name: value.replace("%s", f"{folder}/{self.preloaded.name}")
                 for name, value in self.environment.items()}
-        return program, {"LD_PRELOAD": str(self.library), **made}
+        return program, {"LD_PRELOAD": str(self.preloaded), **made}
 
 
 class Valgrind(Variant):
