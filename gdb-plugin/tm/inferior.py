@@ -188,8 +188,20 @@ def object_file(path: str) -> str:
     """Where the debugger can read a file that the process has mapped."""
     if is_remote():
         return remote.object_file(path, gdb.selected_inferior().pid, memory_map, read)
-    seen_by_process = f"/proc/{gdb.selected_inferior().pid}/root{path}"
-    return seen_by_process if os.path.exists(seen_by_process) else path
+    pid = gdb.selected_inferior().pid
+    for place in (f"/proc/{pid}/root{path}", path):
+        if os.path.exists(place):
+            return place
+    return _mapped_file(pid, path) or path
+
+
+def _mapped_file(pid: int, path: str) -> Optional[str]:
+    """A mapped file whose name leads nowhere, deleted or out of sight (proc(5); root only)."""
+    for mapping in memory_map():
+        if mapping.path == path:
+            place = f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"
+            return place if os.access(place, os.R_OK) else None
+    return None
 
 
 # ---- threads -----------------------------------------------------------------

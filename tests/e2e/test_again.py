@@ -1,4 +1,7 @@
 """Another gdb, another day: it finds the tracing that an earlier one began, and goes on with it."""
+import os
+import shutil
+import tempfile
 import unittest
 
 from gdbsession import TestCase, build, executable_pages_differ
@@ -100,6 +103,26 @@ class Again(TestCase):
         gdb.run("tm reset-peak")
         status = gdb.json("tm status -json")
         self.assertEqual((status["blocks"], status["current"], status["peak"]), (1, 3000, 3000))
+
+
+class Deleted(TestCase):
+    @unittest.skipUnless(os.getuid() == 0, "only root may open the file behind a mapping")
+    def test_program_whose_file_is_gone(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        process = self.program(shutil.copy(build("again.c"), folder + "/moved"))
+        process.wait_for("ready")
+        os.unlink(folder + "/moved")
+        gdb = self.session()
+        gdb.attach(process)
+        self.assertStarted(gdb.run("tm start 5"), 5)
+        gdb.run("detach")
+        process.write("x")
+        process.wait_for("kept")
+        gdb.attach(process)
+        self.assertEqual([(each["function"], each["count"], each["size"])
+                          for each in gdb.json("tm top -json")["statistics"]],
+                         [("keep_one", 1, 3000)])
+        gdb.run("tm stop")
 
 
 if __name__ == "__main__":
