@@ -85,7 +85,9 @@ def require_architecture() -> None:
 @contextlib.contextmanager
 def quiet_session() -> Iterator[None]:
     """Settings for calls into the process; the user's come back whatever happens."""
+    global _area
     saved = []
+    _area = None
     thread = gdb.selected_thread()
     level = gdb.selected_frame().level() if thread is not None else 0
     try:
@@ -98,6 +100,7 @@ def quiet_session() -> Iterator[None]:
                 saved.append((name, before))
         yield
     finally:
+        _area = None
         if thread is not None and thread.is_valid():
             thread.switch()
             _select_frame(level)
@@ -276,11 +279,13 @@ def _calls_outlive(tid: int, status: Dict[str, str]) -> bool:
 def _seccomp_modes() -> List[str]:
     """Of each thread: 0 none, 1 strict, 2 a filter (seccomp(2))."""
     pid = gdb.selected_inferior().pid
-    return [
-        _task_status(pid, thread.ptid[1] or pid).get("Seccomp", "0").strip()
-        for thread in gdb.selected_inferior().threads()
-        if thread.is_valid()
-    ]
+    modes = []
+    for thread in gdb.selected_inferior().threads():
+        if thread.is_valid():
+            status = target_file(f"/proc/{pid}/task/{thread.ptid[1] or pid}/status")
+            mode = status.partition(b"\nSeccomp:\t")[2][:1].decode("ascii")
+            modes.append(mode or "0")
+    return modes
 
 
 def is_filtered() -> bool:
@@ -451,11 +456,17 @@ def _caller() -> Optional[calls.Caller]:
     status = _task_status(pid, tid)
     if not _calls_outlive(tid, status):
         return None
-    area = _spare_code()
-    if area is None:
+    global _area
+    _area = _area or _spare_code()
+    if _area is None:
         return None
     used = int(status.get("SigBlk", "0"), 16) | int(status.get("SigCgt", "0"), 16)
-    return calls.Caller(pid, tid, *area, ~used, write)
+    return calls.Caller(pid, tid, *_area, ~used, write)
+
+
+# Where calls put their code; the same as long as every thread stays stopped, so found once in a
+# quiet_session.
+_area: Optional[Tuple[int, bytes]] = None
 
 
 def _spare_code() -> Optional[Tuple[int, bytes]]:
