@@ -487,6 +487,25 @@ static void *librarian(void *argument)
 	return NULL;
 }
 
+#ifdef EXCEPTIONS
+int throw_and_catch(int depth);
+
+/* Kind 6: between exceptions that operator new throws, from deeper and less deep. */
+static void *catcher(void *unused)
+{
+	int i;
+
+	(void)unused;
+	for (i = 0; !leave; i++) {
+		if (!throw_and_catch(i * 7 % 40))
+			abort();
+		act(6, 0); /* line: actor6 */
+		acts++;
+	}
+	return NULL;
+}
+#endif
+
 static pthread_t actors[2];
 
 static void begin_acting(const char *who, char *argument)
@@ -505,6 +524,10 @@ static void begin_acting(const char *who, char *argument)
 		pthread_create(&actors[0], NULL, juggler, NULL);
 	if (!strcmp(who, "libraries"))
 		pthread_create(&actors[0], NULL, librarian, argument);
+#ifdef EXCEPTIONS
+	if (!strcmp(who, "exceptions"))
+		pthread_create(&actors[0], NULL, catcher, NULL);
+#endif
 	if (!strcmp(who, "signals")) {
 		pthread_create(&actors[0], NULL, sleeper, NULL);
 		pthread_create(&actors[1], NULL, waker, &actors[0]);

@@ -157,6 +157,20 @@ class Libraries(Acted):
         self.check(LIMIT)
 
 
+class Exceptions(Acted):
+    arguments = ("exceptions",)
+    least = 10_000 if FULL else 500
+
+    def build(self):
+        library = build("ledger_throw.cc", name="libledger_throw.so",
+                        flags="-O1 -g -shared -fPIC")
+        return build("ledger.c", name="ledger-exceptions", flags=FLAGS + " -DEXCEPTIONS",
+                     libs=f"{library} -Wl,-rpath,{library.rpartition('/')[0]}")
+
+    def test_exceptions(self):
+        self.check(LIMIT)
+
+
 class Forks(Acted):
     arguments = ("forks",)
 
