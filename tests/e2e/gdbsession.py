@@ -69,7 +69,15 @@ class Program:
     def __exit__(self, *unused):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            # A debugger that a failed test left behind hears of the end first, and keeps it.
+            with open(f"/proc/{self.pid}/status") as status:
+                tracer = int(re.search(r"TracerPid:\t(\d+)", status.read())[1])
+            if tracer:
+                os.kill(tracer, signal.SIGKILL)
+            self.process.wait()
         self.process.stdout.close()
         if self.process.stdin:
             with contextlib.suppress(BrokenPipeError):
