@@ -120,6 +120,18 @@ __attribute__((noinline)) void one_pair(void)
 	__asm__ volatile("");
 }
 
+static __attribute__((noinline)) void single_pairs(long calls)
+{
+	int i;
+
+	if (calls > 0)
+		single_pairs(calls - 1);
+	else
+		for (i = 0; i < 10; i++)
+			one_pair();
+	__asm__ volatile("" ::"r"(calls));
+}
+
 static __attribute__((noinline)) void some_pairs(struct work *work, long number)
 {
 	for (; number; number--) {
@@ -310,8 +322,7 @@ int main(int count, char **arguments)
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 		memset(works[i].live, 0, size);
 	}
-	for (i = 0; i < 10; i++)
-		one_pair();
+	single_pairs(depth);
 	before = resident_bytes();
 	resident_after = before;
 	if (live_count) {

@@ -101,6 +101,8 @@ def steps(values):
         same = "as untouched" if each["stopped"] == each["native"] else "NOT as untouched"
         lines.append(f"  {frames} frames: {each['native']} native, {each['traced']} traced, "
                      f"{each['stopped']} after tm stop ({same})")
+        lines.append("    by source file: " + ", ".join(
+            f"{name} {count}" for name, count in each["parts"].items()))
     return lines
 
 
