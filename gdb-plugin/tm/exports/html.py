@@ -1,31 +1,20 @@
 """The report for a browser: one file, with all that it needs inside.
 
-May use the standard library, the model and _tm.  Must not import gdb.  The page
-may load nothing and run nothing but its own script, whatever the names in it
-are: they are data in JSON, and the policy in its head says so to the browser.
+May use the standard library, the model and _tm.  Must not import gdb.
 """
 
-import base64
-import hashlib
 import html
-import json
-import os.path
 import time
 
 from tm.exports.names import clean, function_name, title
+from tm.exports.page import assemble, asset
 from tm.paths import Paths, cut_blocks, line_key, rows
 from tm.grouping import domain_text
 from tm.histogram import histogram
 from tm.statistics import format_size
 from tm.version import VERSION
 
-FOLDER = os.path.dirname(os.path.abspath(__file__))
 NOSCRIPT_LINES = 25
-
-
-def _asset(name):
-    with open(os.path.join(FOLDER, name), encoding="utf-8") as file:
-        return file.read()
 
 
 class _Names:
@@ -99,12 +88,6 @@ def document(snapshot, old, find):
     return facts
 
 
-def _as_script(facts):
-    """JSON that cannot end the element it stands in."""
-    text = json.dumps(facts, separators=(",", ":"), ensure_ascii=True)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
 def _plain_lines(snapshot, old):
     """The largest lines, for a browser that runs no script."""
     groups = snapshot.groups("lineno") if old is None else snapshot.differences(old, "lineno")
@@ -131,21 +114,8 @@ def _summary(snapshot, old):
 
 def contents(snapshot, old, find):
     """The file."""
-    script = _asset("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    parts = {
-        "title": html.escape(_heading(snapshot, old)),
-        "summary": html.escape(_summary(snapshot, old)),
-        "policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-%s'" % digest,
-        "style": _asset("report.css"),
-        "plain": html.escape(_plain_lines(snapshot, old)),
-        "version": html.escape(VERSION),
-        "data": _as_script(document(snapshot, old, find)),
-        "script": script,
-    }
-    pieces = _asset("report.html").split("{{")
-    text = pieces[0]
-    for piece in pieces[1:]:
-        name, rest = piece.split("}}", 1)
-        text += parts[name] + rest
-    return text.encode("utf-8", "backslashreplace")
+    return assemble("report.html", asset("report.css"), asset("report.js"),
+                    document(snapshot, old, find),
+                    title=html.escape(_heading(snapshot, old)),
+                    summary=html.escape(_summary(snapshot, old)),
+                    plain=html.escape(_plain_lines(snapshot, old)))
