@@ -196,7 +196,7 @@ demo: deps-build ## attach to a busy redis-server and find out what holds its me
 # ---- benchmarks -------------------------------------------------------------
 
 BENCH_FLAGS := -O2 -g -Wall -Wextra -pthread
-BENCH_BUILT := $(patsubst %,$B/bench/%,micro micro-fp floor.so exit_time.so)
+BENCH_BUILT := $(patsubst %,$B/bench/%,micro micro-fp floor.so exit_time.so inlined.so)
 $B/bench/micro: tests/bench/micro.c
 	@mkdir -p $(@D)
 	$(Q)gcc $(BENCH_FLAGS) -fomit-frame-pointer -o $@ $<
@@ -206,6 +206,10 @@ $B/bench/micro-fp: tests/bench/micro.c
 $B/bench/%.so: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(Q)gcc $(BENCH_FLAGS) -fno-omit-frame-pointer -shared -fPIC -o $@ $<
+
+$B/bench/%.so: tests/bench/%.cc
+	@mkdir -p $(@D)
+	$(Q)g++ -O2 -g -shared -fPIC -o $@ $<
 
 bench: all $(BENCH_BUILT) ## what tracing costs, beside a floor and the peers; takes long
 	@tests/bench/bench.py

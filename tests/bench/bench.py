@@ -23,13 +23,14 @@ os.environ["LC_ALL"] = "C.UTF-8"
 import programs  # noqa: E402
 import report  # noqa: E402
 import start_time  # noqa: E402
+import symbols  # noqa: E402
 from measure import Failed, interleave, run  # noqa: E402
 from variants import (BENCH, BUILD, ROOT, Floor, Heaptrack, Tm, Valgrind, Variant,  # noqa: E402
                       allocators, mtrace)
 
 MICRO = BUILD / "micro"
 DEPTH = 25
-SECTIONS = ("micro", "memory", "pauses", "steps", "start", "snapshot", "programs")
+SECTIONS = ("micro", "memory", "pauses", "steps", "start", "snapshot", "symbols", "programs")
 COLUMNS = {"live 1,000": (1, 1000), "live 100,000": (1, 100000), "live 1,000,000": (1, 1000000),
            "2 threads, 100,000 each": (2, 100000)}
 
@@ -150,6 +151,8 @@ def main():
                 result[name] = part(quick)
             except Failed as failure:
                 result[name] = {"failed": str(failure)}
+    if "symbols" in wanted:
+        result["symbols"] = symbols.measure(quick, 1 if quick else 3)
     if "programs" in wanted:
         result["programs"] = programs.measure(options.scale, rounds)
     result["seconds"] = time.monotonic() - began

@@ -14,7 +14,9 @@ def spread(value, sign=""):
 def quotient(value):
     if value is None:
         return "–"
-    return f"{value['median']:.2f} ({value['min']:.2f} … {value['max']:.2f})"
+    digits = 2 if abs(value["median"]) < 20 else 0
+    return (f"{value['median']:.{digits}f} "
+            f"({value['min']:.{digits}f} … {value['max']:.{digits}f})")
 
 
 def table(title, header, rows):
@@ -106,6 +108,28 @@ def steps(values):
     return lines
 
 
+def seconds(value):
+    if value is None:
+        return "–"
+    return f"{value['median']:.3f}"
+
+
+def symbols(objects):
+    """Seconds of each tool, and how many times as long as tm it takes."""
+    lines = []
+    for name, each in objects.items():
+        rows = []
+        for tool in each["cold"]:
+            if tool not in each["failures"]:
+                rows.append([tool, *[shown(each[kind][tool]) for kind, shown in (
+                    ("cold", seconds), ("cold to tm", quotient), ("again", seconds),
+                    ("again to tm", quotient))]])
+        lines += table(f"Seconds for the names of {each['addresses']:,} addresses of {name}",
+                       ["", "cold", "to tm", "again", "to tm"], rows)
+        lines += [f"  {tool}: {reason}" for tool, reason in each["failures"].items()]
+    return lines
+
+
 def whole_programs(values):
     names = []
     for each in values.values():
@@ -136,6 +160,7 @@ def text(result):
     """All sections that were measured."""
     lines = [f"{result['machine']}; {result['rounds']} rounds, interleaved; processor time"]
     for name, part in (("micro", micro), ("memory", memory), ("pauses", pauses), ("steps", steps),
+                       ("symbols", symbols),
                        ("programs", whole_programs)):
         if name in result:
             failed = result[name].get("failed")

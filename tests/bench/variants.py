@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCH = ROOT / "tests" / "bench"
 BUILD = ROOT / "build" / "bench"
 GDB = "/usr/bin/gdb"
+PYTHON = "/usr/bin/python3"
 LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 
 JEMALLOC = LIBRARIES / "libjemalloc.so.2"
