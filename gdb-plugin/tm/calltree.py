@@ -4,6 +4,7 @@ May use the standard library and the model.  Must not import gdb: how file
 names are shown is handed in.
 """
 
+from tm import progress
 from tm.documents import frame_document
 from tm.paths import Paths, line_key
 from tm.statistics import format_size
@@ -33,7 +34,8 @@ def call_tree(snapshot, invert=False):
     invert the most recent ones."""
     paths = Paths([snapshot], line_key)
     root = Node(None)
-    for number, (size, count) in enumerate(paths.values):
+    for number, (size, count) in enumerate(progress.each("Making the tree", paths.values,
+                                                         len(paths.values))):
         if not count:
             continue
         keys = paths.path(number)

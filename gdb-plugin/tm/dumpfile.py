@@ -14,6 +14,7 @@ import struct
 
 import _tm
 
+from tm import progress
 from tm.errors import TmError
 from tm.model import Snapshot
 from tm.tracebacks import Frame, source_line
@@ -56,7 +57,7 @@ class _Strings:
 
 def _packed_frames(frames, strings, find):
     packed = []
-    for frame in frames:
+    for frame in progress.each("Writing frames", frames, len(frames)):
         flags = (_INLINED if frame.inlined else 0) | (_HAS_LINE if frame.has_line else 0)
         if frame.address is not None:
             flags |= _HAS_ADDRESS
@@ -186,7 +187,9 @@ def _frames(section, strings):
     _need(all(isinstance(text, str) for text in strings), "is damaged: its names are no text")
     names = [None] + strings
     frames = []
-    for lineno, address, filename, function, module, line, flags in _FRAME.iter_unpack(section):
+    packed = progress.each("Reading frames", _FRAME.iter_unpack(section),
+                           len(section) // _FRAME.size)
+    for lineno, address, filename, function, module, line, flags in packed:
         _need(0 < filename and max(filename, function, module, line) < len(names),
               "is damaged: frame %d makes no sense" % len(frames))
         frames.append(Frame(names[filename], lineno, names[function], names[module],

@@ -11,12 +11,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
 import gdb
 
 import _tm
-from tm import inferior
+from tm import inferior, progress
 from tm.errors import TmError
 from tm.model import Block, Frame, Traceback
 
 MAX_MODULES = 65536  # more than any process has: a larger count is damage
 MAX_NAMES = 64 << 20
+
+AT_ONCE = 64  # addresses looked up between two signs of progress
 
 Address = Tuple[int, bool]  # an address and whether it is exact (not a return address)
 
@@ -124,9 +126,13 @@ class Resolver:
         """Per address its frames, innermost first: inlined calls, then the function."""
         lookups = [address if exact else max(address - 1, 0) for address, exact in addresses]
         new = sorted(set(lookups) - self._known.keys())
-        for lookup, symbols in zip(new, self._symbolizer.resolve(new)):
-            self._known[lookup] = ([Frame.from_symbol(lookup, symbol) for symbol in symbols]
-                                   or [Frame.unknown(lookup)])
+        with progress.step("Finding names", len(new)) as at:
+            for start in range(0, len(new), AT_ONCE):
+                at(start)
+                part = new[start:start + AT_ONCE]
+                for lookup, symbols in zip(part, self._symbolizer.resolve(part)):
+                    self._known[lookup] = ([Frame.from_symbol(lookup, symbol)
+                                            for symbol in symbols] or [Frame.unknown(lookup)])
         return [self._known[lookup] for lookup in lookups]
 
 

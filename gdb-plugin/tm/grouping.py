@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import _tm
 
+from tm import progress
 from tm.tracebacks import UNKNOWN, Frame, Traceback
 from tm.statistics import Statistic, StatisticDiff
 
@@ -79,7 +80,7 @@ class Keys:
         result = array("I", bytes(4 * len(frames)))
         if self.key_type in ("size", "domain"):
             return result.tobytes()  # they do not look at frames
-        for place, frame in enumerate(frames):
+        for place, frame in enumerate(progress.each("Grouping frames", frames, len(frames))):
             key = self._make(frame)
             number = numbers.get(key._frame)
             if number is None:

@@ -7,6 +7,8 @@ import struct
 
 import _tm
 
+from tm import progress
+
 _ROW = struct.Struct(_tm.ROW_FORMAT)
 _NODE = struct.Struct(_tm.NODE_FORMAT)
 _NO_NODE = _tm.layout["NO_NODE"]
@@ -18,10 +20,20 @@ def rows(snapshot):
         yield node, size, count, domain
 
 
+def row_count(snapshot):
+    """How many of them there are."""
+    return len(snapshot._rows) // _ROW.size
+
+
 def cut_blocks(snapshot):
     """How many blocks have a traceback that was cut at the limit."""
     return sum(count for _size, count, total, _node, _domain
                in _ROW.iter_unpack(snapshot._rows) if total < 0)
+
+
+def node_count(snapshot):
+    """How many nodes the tree of its call paths has."""
+    return len(snapshot._nodes) // _NODE.size
 
 
 def nodes(snapshot):
@@ -59,7 +71,8 @@ class Paths:
                 self.frames.append(frame)
             keys.append(number)
         mine = []
-        for frame, parent in nodes(snapshot):
+        for frame, parent in progress.each("Joining call paths", nodes(snapshot),
+                                           node_count(snapshot)):
             node = (keys[frame], None if parent is None else mine[parent])
             number = self._numbers.get(node)
             if number is None:
@@ -67,7 +80,8 @@ class Paths:
                 self.nodes.append(node)
                 self.values.append([0] * width)
             mine.append(number)
-        for node, size, count, _domain in rows(snapshot):
+        for node, size, count, _domain in progress.each("Adding up", rows(snapshot),
+                                                        row_count(snapshot)):
             value = self.values[mine[node]]
             value[place] += size * count
             value[place + 1] += count

@@ -11,7 +11,8 @@ from typing import Dict, List, NamedTuple, Optional
 
 import _tm
 
-from . import domains, frames, helper, inferior, inject, launch, maps, model, objects, patches
+from . import (domains, frames, helper, inferior, inject, launch, maps, model, objects, patches,
+               progress)
 from .errors import TmError
 
 MAX_FRAMES = _tm.layout["MAX_FRAMES"]
@@ -347,7 +348,7 @@ def take_snapshot() -> model.Snapshot:
     """A snapshot of the traced process (or of the core of one)."""
     found = _tracing_helper()
     with inferior.fast_reader() as read:
-        image = _tm.snapshot(read, found.address)
+        image = _tm.snapshot(progress.reader("Reading the traces", read), found.address)
     snapshot = model.Snapshot.from_image(image, frames.resolver(image))
     pid = inferior.selected().pid
     snapshot.origin = "core" if inferior.is_core() else f"live {pid}"

@@ -3,18 +3,15 @@ survives wrong usage with one clear line, completes, and refuses what it cannot 
 
 May use gdbsession.  Must never import gdb: the tests see what a person sees.
 """
-import os
 import pathlib
-import pty
 import re
-import select
 import shutil
-import subprocess
 import tempfile
 import time
 import unittest
 
-from gdbsession import CALM, PLUGIN, ROOT, Session, TestCase, batch
+from gdbsession import PLUGIN, Session, TestCase, batch
+from terminal import Terminal, seen
 
 COMMANDS = ["start", "stop", "clear", "reset-peak", "status", "snapshot", "snapshots", "delete",
             "dump", "load", "top", "diff", "traceback"]
@@ -246,71 +243,31 @@ class Settings(TestCase):
         self.assertEqual((status, text.count("\n")), (1, 1), text)
 
 
-class Terminal:
-    """gdb on a terminal of its own: what a person types, RET and TAB included."""
-
-    def __init__(self, *arguments):
-        environment = dict(os.environ, LC_ALL="C.UTF-8", TERM="xterm", INPUTRC="/dev/null")
-        environment.pop("DEBUGINFOD_URLS", None)
-        command = ["/usr/bin/gdb", "-nx", "-q"]
-        for setting in CALM + ["set enable-bracketed-paste off"]:
-            if "style" not in setting and "bracketed" not in setting:
-                command += ["-iex", setting]
-        command += ["-ex", f"source {PLUGIN}", *arguments]
-        self.master, slave = pty.openpty()
-        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave,
-                                        env=environment, cwd=ROOT, start_new_session=True)
-        os.close(slave)
-        self.wait()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *unused):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.master)
-
-    def wait(self, timeout=30):
-        """What was shown up to the next prompt."""
-        text = ""
-        end = time.monotonic() + timeout
-        while not re.search(r"\(gdb\) (\x1b\[\S*)?\Z", text):
-            if not select.select([self.master], [], [], max(0, end - time.monotonic()))[0]:
-                raise AssertionError(f"no prompt: {text!r}")
-            text += os.read(self.master, 65536).decode(errors="replace")
-        return re.sub(r"\x1b\[\?2004[hl]|\r", "", text)
-
-    def run(self, line):
-        """What the line printed, without its echo and the prompt."""
-        os.write(self.master, line.encode() + b"\n")
-        time.sleep(0.05)
-        return "\n".join(self.wait().split("\n")[1:-1])
-
-
 class Return(TestCase):
     def setUp(self):
-        self.gdb = self.enterContext(Terminal())
+        self.gdb = self.enterContext(Terminal(settings=["set pagination off", "set width 0"]))
+
+    def show(self, line):
+        return seen(self.gdb.run(line))
 
     def test_ret_repeats_what_is_useful(self):
-        self.gdb.run("file /usr/bin/python3")
-        self.gdb.run("set args -c 'import json' </dev/null")
-        self.gdb.run("tbreak Py_RunMain")
-        self.gdb.run("run")
-        self.assertRegex(self.gdb.run("tm start 3"), r"(?m)^Tracing 3 frames: ")
-        self.assertEqual(self.gdb.run(""), "")
-        self.gdb.run("tbreak Py_FinalizeEx")
-        self.gdb.run("continue")
-        first = self.gdb.run("tm top -limit 2")
+        self.show("file /usr/bin/python3")
+        self.show("set args -c 'import json' </dev/null")
+        self.show("tbreak Py_RunMain")
+        self.show("run")
+        self.assertRegex(self.show("tm start 3"), r"(?m)^Tracing 3 frames: ")
+        self.assertEqual(self.show(""), "")
+        self.show("tbreak Py_FinalizeEx")
+        self.show("continue")
+        first = self.show("tm top -limit 2")
         self.assertRegex(first, r"^\[ Top 2 \]")
-        second = self.gdb.run("")
+        second = self.show("")
         self.assertRegex(second, r"^\[ 3 to 4 of \d+ \]")
-        third = self.gdb.run("")
+        third = self.show("")
         self.assertRegex(third, r"^\[ 5 to 6 of \d+ \]")
-        self.assertEqual(self.gdb.run("tm top -limit 2"), first)
-        self.assertRegex(self.gdb.run("tm snapshot"), r"^Snapshot 1: ")
-        self.assertEqual(self.gdb.run(""), "")
-        self.assertNotIn("\x1b", first + second + third)
+        self.assertEqual(self.show("tm top -limit 2"), first)
+        self.assertRegex(self.show("tm snapshot"), r"^Snapshot 1: ")
+        self.assertEqual(self.show(""), "")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import gdb
 import _tm
 from tm import inferior, options, process
 from tm.commands.output import plural
+from tm.commands.terminal import progress_shown
 from tm.errors import TmError
 from tm.options import Declaration, Parsed
 from tm.snapshots import registry
@@ -191,7 +192,8 @@ class TmCommand(gdb.Command):
             check(self.declaration)
         self.repeated = self.declaration.repeats and repeats is not None \
             and repeats.is_repeat(self.declaration.name, text, from_tty)
-        self.run(values, from_tty)
+        with progress_shown():
+            self.run(values, from_tty)
 
     def complete(self, text: str, word: Optional[str]) -> Any:
         if self._is_only_file(text):

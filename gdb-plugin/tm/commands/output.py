@@ -11,6 +11,8 @@ from typing import Any, Dict, List, Sequence
 
 import gdb
 
+from tm.commands.terminal import clear_line
+
 
 def printable(text: str) -> str:
     """The text with what the host's character set lacks written as escapes."""
@@ -23,15 +25,18 @@ def printable(text: str) -> str:
 
 def write(text: str) -> None:
     """Text as it is; a last line end is added where it lacks."""
+    clear_line()
     gdb.write(printable(text if text.endswith("\n") or not text else text + "\n"))
 
 
 def warn(text: str) -> None:
+    clear_line()
     gdb.write(printable("warning: %s\n" % text), gdb.STDERR)
 
 
 def write_json(document: Dict[str, Any]) -> None:
     """One document on one line, in ASCII so that any channel carries it."""
+    clear_line()
     gdb.write(json.dumps(document, separators=(",", ":")) + "\n")
 
 

@@ -6,6 +6,7 @@ May use the standard library, the model and _tm.  Must not import gdb.
 import html
 import time
 
+from tm import progress
 from tm.exports.names import clean, function_name, title
 from tm.exports.page import assemble, asset
 from tm.paths import Paths, cut_blocks, line_key, rows
@@ -64,7 +65,7 @@ def document(snapshot, old, find):
     """
     paths = Paths([snapshot] if old is None else [snapshot, old], line_key)
     names, lines, frames = _Names(), _Names(), []
-    for frame in paths.frames:
+    for frame in progress.each("Reading source lines", paths.frames, len(paths.frames)):
         source = frame.source_line(find)
         frames.append([names.number(function_name(frame)),
                        names.number(frame.filename),

@@ -7,8 +7,9 @@ message is encoded here, for want of a protobuf library that everybody has.
 import gzip
 from bisect import bisect_right
 
+from tm import progress
 from tm.exports.names import clean, function_name, title
-from tm.paths import nodes, rows
+from tm.paths import nodes, row_count, rows
 from tm.grouping import domain_text
 from tm.version import VERSION
 
@@ -157,7 +158,8 @@ class _Profile:
         stack = self._stacks(snapshot)
         number = self.strings.number
         size_key, unit, domain_key = number("bytes"), number("bytes"), number("domain")
-        for node, size, count, domain in rows(snapshot):
+        for node, size, count, domain in progress.each("Writing samples", rows(snapshot),
+                                                       row_count(snapshot)):
             contents = message(SAMPLE_LOCATION, stack(node))
             contents += packed(SAMPLE_VALUE, (sign * count, sign * count * size))
             contents += message(SAMPLE_LABEL, integer(LABEL_KEY, size_key)

@@ -6,6 +6,7 @@ May use the standard library and the model.  Must not import gdb.
 
 import json
 
+from tm import progress
 from tm.exports.names import clean, function_name, title
 from tm.paths import Paths, function_key, line_key
 from tm.version import VERSION
@@ -13,7 +14,8 @@ from tm.version import VERSION
 
 def _stacks(paths):
     """(keys oldest first, values) of every path that has blocks of its own."""
-    for number, values in enumerate(paths.values):
+    for number, values in enumerate(progress.each("Writing stacks", paths.values,
+                                                  len(paths.values))):
         if any(values):
             yield paths.path(number), values
 
