@@ -36,7 +36,7 @@ PACKAGES_BUILD := gdb gcc make binutils libc6-dev libdw-dev libelf-dev libzydis-
 PACKAGES_DEMO  := redis-server redis-tools
 PACKAGES_TEST  := $(PACKAGES_DEMO) g++ gdbserver libdwarf-dev libcmocka-dev libunwind-dev \
 	libgoogle-perftools-dev libmimalloc-dev libjemalloc-dev libevent-dev musl-tools sqlite3 libc6-dbg \
-	python3.11-dbg dpkg-dev flake8 valgrind
+	python3.11-dbg dpkg-dev flake8 valgrind groff-base
 PACKAGES_LINT  := clang clang-format flake8
 
 # Installs what is missing of the packages in $(1); instant when all are there.
@@ -225,7 +225,7 @@ lint: deps-lint ## compile with warnings as errors under gcc and clang, check fo
 	+@$(MAKE) --no-print-directory -s B=$B/lint-gcc CC=gcc WERROR=-Werror all
 	+@$(MAKE) --no-print-directory -s B=$B/lint-clang CC=clang WERROR=-Werror all
 	@clang-format --dry-run -Werror $(C_FILES)
-	@flake8 gdb-plugin tests examples
+	@flake8 gdb-plugin packaging tests examples
 	+@$(MAKE) --no-print-directory -s all
 	@tests/run house
 
@@ -235,18 +235,33 @@ format: deps-lint ## apply .clang-format
 # ---- installing -------------------------------------------------------------
 
 LIBRARY := $(DESTDIR)$(PREFIX)/lib/tm
-install: all ## install below PREFIX (/usr/local); DESTDIR is honoured
+MANUAL  := $(DESTDIR)$(PREFIX)/share/man/man1
+# Where gdb looks for what every session is to know: its system-wide gdbinit.d, or the commands
+# in its data directory where it was built without one.  GDBINIT_DIR= puts nothing there.
+GDBINIT_DIR ?= $(shell d=$$(gdb --configuration \
+	| sed -n 's|.*--with-system-gdbinit-dir=\(/[^ ]*\).*|\1|p'); [ "$$d" ] && echo "$$d" \
+	|| gdb -nx -batch -ex 'python print(gdb.PYTHONDIR + "/gdb/command")')
+install: all ## install below PREFIX (/usr/local) and for gdb in GDBINIT_DIR; DESTDIR is honoured
 	install -d $(LIBRARY)
 	cp -R gdb-plugin/tm $(LIBRARY)/
 	find $(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
 	install -m 644 gdb-plugin/tm-gdb.py $B/tm-helper.so $B/libtm-preload.so \
-		$B/_tm.abi3.so $(LIBRARY)/
+		$B/_tm.abi3.so packaging/tm_autoload.py $(LIBRARY)/
+	TM_WORDS=$(LIBRARY)/tm_words.py TM_MANUAL=$B/gdb-tm.1 TM_FOLDER=$(PREFIX)/lib/tm gdb -nx -batch \
+		-ex 'source $(LIBRARY)/tm-gdb.py' -ex 'source packaging/describe.py'
+	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -d $(PREFIX)/lib/tm $(LIBRARY)
 	install -d $(DESTDIR)$(PREFIX)/include
 	install -m 644 $(wildcard include/tm.h) include/tm_layout.h $(DESTDIR)$(PREFIX)/include/
-	@echo "In gdb: source $(PREFIX)/lib/tm/tm-gdb.py"
+	install -d $(MANUAL)
+	install -m 644 $B/gdb-tm.1 $(MANUAL)/
+	@[ "$(GDBINIT_DIR)" ] || echo "In gdb, or in ~/.gdbinit: source $(PREFIX)/lib/tm/tm-gdb.py"
+	@[ -z "$(GDBINIT_DIR)" ] || { install -d $(DESTDIR)$(GDBINIT_DIR) && \
+		sed 's|@FOLDER@|$(PREFIX)/lib/tm|' packaging/tm.py >$(DESTDIR)$(GDBINIT_DIR)/tm.py && \
+		echo "$(GDBINIT_DIR)/tm.py makes every gdb know tm."; }
 
 uninstall: ## take away what install put there
 	rm -rf $(LIBRARY)
+	rm -f $(MANUAL)/gdb-tm.1 $(if $(GDBINIT_DIR),$(DESTDIR)$(GDBINIT_DIR)/tm.py)
 	rm -f $(DESTDIR)$(PREFIX)/include/tm.h $(DESTDIR)$(PREFIX)/include/tm_layout.h
 
 clean: ## remove the build folder

@@ -4,7 +4,7 @@ May use: gdb, and _tm for the layout's constants.  Must never touch the
 inferior: changing a setting only changes what later commands do.
 """
 
-from typing import Any, List, Optional, Type
+from typing import Any, List, Optional, Tuple, Type
 
 import gdb
 
@@ -51,6 +51,7 @@ class Setting(gdb.Parameter):
     what = ""   # "Set" + what: the first line of the help
     shown = ""  # the text of `show`, with %s for the value
     more = ""   # the rest of the help
+    range: Optional[Tuple[int, int]] = None  # of a number
 
     def __init__(self, start_value: Any) -> None:
         self.set_doc = "Set " + self.what + "."
@@ -73,7 +74,10 @@ class Setting(gdb.Parameter):
 
     def problem(self) -> Optional[str]:
         """Why the value just set is refused, or None."""
-        return None
+        low, high = self.range or (None, None)
+        if low is None or low <= self.value <= high:
+            return None
+        return "%s must be a number from %d to %d, not %d." % (self.name, low, high, self.value)
 
     def get_show_string(self, value: str) -> str:
         return self.shown % value
@@ -87,11 +91,7 @@ class Frames(Setting):
     shown = "The number of frames a traceback keeps is %s."
     more = ("From 1 to %d.  A traceback keeps its most recent frames.  Takes effect at the\n"
             "next \"tm start\"." % MAX_FRAMES)
-
-    def problem(self) -> Optional[str]:
-        if 1 <= self.value <= MAX_FRAMES:
-            return None
-        return "tm frames must be a number from 1 to %d, not %d." % (MAX_FRAMES, self.value)
+    range = (1, MAX_FRAMES)
 
 
 class Limit(Setting):

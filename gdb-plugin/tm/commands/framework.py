@@ -267,13 +267,19 @@ class Tm(PrefixCommand):
 
 
 repeats: Optional[RepeatDetector] = None
+prefix: Optional[Tm] = None
+
+
+def find(name: str) -> gdb.Command:
+    """The command of this full name, `tm` or `tm top`."""
+    return COMMANDS[name[len("tm "):]] if name != "tm" else prefix
 
 
 def register() -> None:
     """Define `tm` and its sub-commands; may be called again."""
-    global repeats
+    global repeats, prefix
     COMMANDS.clear()
-    Tm()
+    prefix = Tm()
     for kind in DECLARED:
         kind()
     repeats = RepeatDetector()

@@ -4,7 +4,7 @@ May use: gdb, tm.counts.  Must never do what takes long: a condition is
 evaluated at every pass.
 """
 
-from typing import Any, Callable, List, Type
+from typing import Any, Callable, Dict, List, Type
 
 import gdb
 
@@ -88,7 +88,15 @@ class Peak(TmFunction):
 FUNCTIONS: List[Type[TmFunction]] = [Size, Count, Current, Peak, Traced]
 
 
+DEFINED: Dict[str, TmFunction] = {}
+
+
+def find(name: str) -> TmFunction:
+    """The function of this name."""
+    return DEFINED[name]
+
+
 def register() -> None:
     """Define the functions, or define them again."""
     for kind in FUNCTIONS:
-        kind()
+        DEFINED[kind.name] = kind()

@@ -14,6 +14,15 @@ from tm import mi
 NAMES = ("status", "snapshot", "top", "diff", "traceback")
 
 
+def answer(name: str, arguments: Sequence[str]) -> Any:
+    """What `-tm-NAME ARGUMENTS` gives."""
+    try:
+        text = gdb.execute(mi.console_line(name, arguments), to_string=True)
+    except gdb.error as error:
+        raise gdb.GdbError(str(error)) from None  # the line that the console shows
+    return mi.results(json.loads(text))
+
+
 def register() -> None:
     """Define `-tm-status` and the like, where gdb can (12 and newer)."""
     if not hasattr(gdb, "MICommand"):
@@ -27,11 +36,7 @@ def register() -> None:
             self.command = name
 
         def invoke(self, arguments: Sequence[str]) -> Any:
-            try:
-                text = gdb.execute(mi.console_line(self.command, arguments), to_string=True)
-            except gdb.error as error:
-                raise gdb.GdbError(str(error)) from None  # the line that the console shows
-            return mi.results(json.loads(text))
+            return answer(self.command, arguments)
 
     for name in NAMES:
         MachineCommand(name)
