@@ -23,7 +23,7 @@ Q        := $(if $(V),,@)
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL := C.UTF-8
 
-.PHONY: all deps deps-build deps-test deps-lint demo test build-tests examples sanitize soak test-matrix bench bench-quick lint format install \
+.PHONY: all deps deps-build deps-test deps-lint deps-fuzz demo test build-tests examples sanitize soak fuzz build-fuzz test-matrix bench bench-quick lint format install \
 	uninstall help clean FORCE
 
 help: ## print this list
@@ -38,6 +38,7 @@ PACKAGES_TEST  := $(PACKAGES_DEMO) g++ gdbserver libdwarf-dev libcmocka-dev libu
 	libgoogle-perftools-dev libmimalloc-dev libjemalloc-dev libevent-dev musl-tools sqlite3 libc6-dbg \
 	python3.11-dbg dpkg-dev flake8 valgrind groff-base
 PACKAGES_LINT  := clang clang-format flake8
+PACKAGES_FUZZ  := clang libclang-rt-14-dev
 
 # Installs what is missing of the packages in $(1); instant when all are there.
 define install_packages
@@ -62,6 +63,8 @@ deps-test: deps-build
 	$(call install_packages,$(PACKAGES_TEST))
 deps-lint: deps-build
 	$(call install_packages,$(PACKAGES_LINT))
+deps-fuzz: deps-build
+	$(call install_packages,$(PACKAGES_FUZZ) libcmocka-dev)
 
 # ---- the helper -------------------------------------------------------------
 
@@ -188,6 +191,32 @@ test-matrix: deps-test ## trace every kind of process there is, and print what w
 soak: deps-test ## run the tests that have a long form at their full length
 	+@$(MAKE) --no-print-directory build-tests
 	@tests/run --full $(TESTS)
+
+# ---- fuzzing ----------------------------------------------------------------
+
+FUZZ_SECONDS ?= 30
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_FLAGS    = $(STANDARD) -O1 -g $(filter-out -Wstrict-prototypes,$(WARNINGS)) -D_GNU_SOURCE= \
+	-DTM_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize=alignment \
+	-fno-sanitize-recover=undefined -Iinclude -Ihelper -Igdb-plugin/native -Itests/unit \
+	-DPy_LIMITED_API=0x03090000 -isystem $(PYTHON_INCLUDE)
+FUZZ_LIBS     = -Wl,--as-needed -lcmocka -ldw -lelf -lZydis -lzstd -l:libstdc++.so.6 \
+	$(shell $(PYTHON)-config --embed --ldflags)
+
+$B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) $(TEST_HEADERS) tests/fuzz/fuzz.h
+	@mkdir -p $(@D)
+	@echo '  FUZZ  $@'
+	$(Q)clang $(FUZZ_FLAGS) -o $@ $(filter %.c,$^) $(FUZZ_LIBS)
+
+# These are whole: parts that are added later belong to them too.
+$B/fuzz/fuzz_dump: $(NATIVE_SOURCES)
+$B/fuzz/fuzz_symbolize: $(wildcard gdb-plugin/native/symbolize*.c)
+
+build-fuzz: all $(FUZZ_TARGETS)
+
+fuzz: deps-fuzz ## hostile input for every reader, FUZZ_SECONDS=30 for each of them
+	+@$(MAKE) --no-print-directory build-fuzz
+	@tests/fuzz/run --seconds $(FUZZ_SECONDS) --build $B
 
 demo: deps-build ## attach to a busy redis-server and find out what holds its memory
 	+@$(MAKE) --no-print-directory -s all

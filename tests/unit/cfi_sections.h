@@ -178,7 +178,7 @@ static bool find_in_copy(uint8_t *copy, size_t length, uint64_t pc)
 static uint8_t *copy;
 
 /* Makes the section twice: pointers are relative to where its copy is. */
-static bool find(const struct recipe *recipe, uint64_t offset)
+__attribute__((unused)) static bool find(const struct recipe *recipe, uint64_t offset)
 {
 	uint64_t pc;
 
@@ -193,7 +193,7 @@ static bool find(const struct recipe *recipe, uint64_t offset)
 	return find_in_copy(copy, size, pc + offset);
 }
 
-static int forget_copy(void **state)
+__attribute__((unused)) static int forget_copy(void **state)
 {
 	(void)state;
 	free(copy);

@@ -22,7 +22,9 @@
 
 #define BASE UINT64_C(0x7f0000000000)
 #define SPACE (24u << 20)
-#define CAPACITY 512u
+#ifndef CAPACITY
+#define CAPACITY 512u /* of a segment, in slots */
+#endif
 
 struct fake {
 	char *bytes; /* what is at BASE */
@@ -170,7 +172,7 @@ static void fake_init(struct fake *fake, uint32_t depth)
 	}
 }
 
-static void fake_deinit(struct fake *fake)
+__attribute__((unused)) static void fake_deinit(struct fake *fake)
 {
 	free(fake->bytes);
 }
