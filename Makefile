@@ -31,12 +31,12 @@ help: ## print this list
 
 # ---- packages ---------------------------------------------------------------
 
-PACKAGES_BUILD := gdb gcc make binutils libc6-dev libdw-dev libelf-dev libzydis-dev libzstd-dev \
-	python3 python3-dev
+PACKAGES_BUILD := gdb gcc make binutils libc6-dev libdw-dev libelf-dev libdebuginfod-dev liblzma-dev \
+	libzydis-dev libzstd-dev python3 python3-dev
 PACKAGES_DEMO  := redis-server redis-tools
 PACKAGES_TEST  := $(PACKAGES_DEMO) g++ gdbserver libdwarf-dev libcmocka-dev libunwind-dev \
 	libgoogle-perftools-dev libmimalloc-dev libjemalloc-dev libevent-dev musl-tools sqlite3 libc6-dbg \
-	python3.11-dbg dpkg-dev flake8 valgrind groff-base
+	python3.11-dbg dpkg-dev flake8 valgrind groff-base dwz xz-utils
 PACKAGES_LINT  := clang clang-format flake8
 PACKAGES_FUZZ  := clang libclang-rt-14-dev
 
@@ -85,7 +85,7 @@ PRELOAD_FLAGS = $(STANDARD) $(OPTIMIZE) $(WARNINGS) -D_GNU_SOURCE= -fPIC -fvisib
 
 NATIVE_FLAGS = $(STANDARD) $(OPTIMIZE) $(WARNINGS) -fPIC -fvisibility=hidden -D_GNU_SOURCE= \
 	-DPy_LIMITED_API=0x03090000 -Iinclude -Igdb-plugin/native -isystem $(PYTHON_INCLUDE)
-NATIVE_LIBS    := -Wl,--as-needed -ldw -lelf -lZydis -lzstd -l:libstdc++.so.6
+NATIVE_LIBS    := -Wl,--as-needed -ldw -lelf -llzma -lZydis -lzstd -l:libstdc++.so.6
 NATIVE_SOURCES := $(wildcard gdb-plugin/native/*.c)
 NATIVE_OBJECTS := $(NATIVE_SOURCES:%=$B/%.o)
 PYTHON_INCLUDE  = $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')
@@ -145,7 +145,7 @@ TEST_HEADERS  := $(wildcard include/*.h helper/*.h helper/arch/x86_64/*.h gdb-pl
 	tests/unit/*.h tests/oracle/*.h)
 TEST_FLAGS     = $(STANDARD) -O1 -g $(WARNINGS) -D_GNU_SOURCE= \
 	-DTM_HOST_TEST -Iinclude -Ihelper -Ihelper/arch/x86_64 -Igdb-plugin/native -Itests/unit
-TEST_LIBS     := -Wl,--as-needed -lcmocka -ldw -lelf -ldwarf -lZydis -lzstd \
+TEST_LIBS     := -Wl,--as-needed -lcmocka -ldw -lelf -llzma -ldwarf -lZydis -lzstd \
 	-lunwind-x86_64 -lunwind -l:libstdc++.so.6 -lpthread -ldl -lm
 links          = $(shell sed -n '/links:/,/\*\//p' $(1) | grep -oE '(helper|gdb-plugin)/[a-z0-9_/]+\.[cS]\>')
 

@@ -54,6 +54,18 @@ struct tm_error *tm_elf_open_mapped(const char *path, struct tm_elf *ret)
 	return open_elf(path, ELF_C_READ_MMAP, ret);
 }
 
+struct tm_error *tm_elf_open_memory(void *bytes, size_t size, struct tm_elf *ret)
+{
+	*ret = (struct tm_elf){.fd = -1, .path = "an object in memory", .file_size = size};
+	if (elf_version(EV_CURRENT) != EV_NONE)
+		ret->elf = elf_memory(bytes, size);
+	if (!ret->elf || elf_kind(ret->elf) != ELF_K_ELF) {
+		tm_elf_close(ret);
+		return tm_error_new(TM_ERROR_INPUT, "%s is not an ELF file", ret->path);
+	}
+	return NULL;
+}
+
 void tm_elf_close(struct tm_elf *file)
 {
 	if (file->elf)

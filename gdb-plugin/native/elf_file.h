@@ -125,6 +125,10 @@ struct tm_error *tm_elf_open(const char *path, struct tm_elf *ret)
 /* For big files that are read here and there: maps the file instead of reading it. */
 struct tm_error *tm_elf_open_mapped(const char *path, struct tm_elf *ret)
 	__attribute__((warn_unused_result));
+
+/* Of bytes that stay until it is closed. */
+struct tm_error *tm_elf_open_memory(void *bytes, size_t size, struct tm_elf *ret)
+	__attribute__((warn_unused_result));
 void tm_elf_close(struct tm_elf *file);
 
 /* Reads exactly size bytes at offset. */

@@ -14,6 +14,11 @@ static struct tm_error no_memory = {
 	.message = "out of memory",
 };
 
+static struct tm_error interrupted = {
+	.kind = TM_ERROR_INTERRUPTED,
+	.message = "interrupted",
+};
+
 struct tm_error *tm_error_new(enum tm_error_kind kind, const char *format, ...)
 {
 	struct tm_error *error = malloc(sizeof(*error));
@@ -44,9 +49,14 @@ struct tm_error *tm_error_no_memory(void)
 	return &no_memory;
 }
 
+struct tm_error *tm_error_interrupted(void)
+{
+	return &interrupted;
+}
+
 void tm_error_free(struct tm_error *error)
 {
-	if (!error || error == &no_memory)
+	if (!error || error == &no_memory || error == &interrupted)
 		return;
 	free((char *)error->message);
 	free(error);

@@ -14,6 +14,7 @@ enum tm_error_kind {
 	TM_ERROR_INPUT,     /* a file or an argument is not what it should be */
 	TM_ERROR_PLAN,      /* a function that cannot be patched, with the reason */
 	TM_ERROR_NO_MEMORY, /* of our own process */
+	TM_ERROR_INTERRUPTED,
 };
 
 struct tm_error {
@@ -27,6 +28,9 @@ struct tm_error *tm_error_new(enum tm_error_kind kind, const char *format, ...)
 
 /* Allocates nothing. */
 struct tm_error *tm_error_no_memory(void) __attribute__((warn_unused_result));
+
+/* Allocates nothing: the user stopped it. */
+struct tm_error *tm_error_interrupted(void) __attribute__((warn_unused_result));
 
 /* Accepts NULL. */
 void tm_error_free(struct tm_error *error);

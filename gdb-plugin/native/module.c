@@ -28,6 +28,8 @@ PyObject *tm_raise(struct tm_error *error)
 {
 	if (error->kind == TM_ERROR_NO_MEMORY)
 		PyErr_NoMemory();
+	else if (error->kind == TM_ERROR_INTERRUPTED) /* a handler may have set another */
+		PyErr_Occurred() ? (void)0 : PyErr_SetNone(PyExc_KeyboardInterrupt);
 	else
 		PyErr_SetString(error->kind == TM_ERROR_PLAN ? tm_plan_exception : tm_exception,
 				error->message);

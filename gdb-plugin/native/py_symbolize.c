@@ -52,15 +52,23 @@ static struct tm_error *make(PyObject *paths, struct tm_symbolizer **ret)
 	return error;
 }
 
+/* Leaves Python's exception set. */
+static bool is_interrupted(void)
+{
+	return PyErr_CheckSignals() < 0;
+}
+
 static PyObject *symbolizer_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-	static char *names[] = {"debug_directories", NULL};
+	static char *names[] = {"debug_directories", "debuginfod", NULL};
 	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	PyObject *directories = NULL, *paths, *self;
 	struct tm_symbolizer *symbolizer = NULL;
 	struct tm_error *error;
+	int debuginfod = 0;
 
-	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:Symbolizer", names, &directories))
+	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|Op:Symbolizer", names, &directories,
+					 &debuginfod))
 		return NULL;
 	paths = directories ? encoded_paths(directories) : Py_BuildValue("[y]", "/usr/lib/debug");
 	if (!paths)
@@ -69,6 +77,8 @@ static PyObject *symbolizer_new(PyTypeObject *type, PyObject *arguments, PyObjec
 	Py_DecRef(paths);
 	if (error)
 		return tm_raise(error);
+	if (debuginfod)
+		tm_symbolizer_use_debuginfod(symbolizer, is_interrupted);
 	self = allocate(type, 0);
 	if (!self) {
 		tm_symbolizer_free(symbolizer);
@@ -88,27 +98,41 @@ static void symbolizer_dealloc(PyObject *self)
 	Py_DecRef((PyObject *)type);
 }
 
+/* As PyUnicode_FSConverter(); None leaves NULL. */
+static int path_or_none(PyObject *given, void *ret)
+{
+	PyObject **path = ret;
+
+	if (given)
+		return given == Py_None ? 1 : PyUnicode_FSConverter(given, path);
+	Py_XDECREF(*path);
+	*path = NULL;
+	return 1;
+}
+
 static PyObject *add_module(PyObject *self, PyObject *arguments, PyObject *keywords)
 {
-	static char *names[] = {"path", "start", "end", "bias", "build_id", "file", NULL};
+	static char *names[] = {"path", "start",      "end",   "bias", "build_id",
+				"file", "other_file", "image", NULL};
 	unsigned long long start, end, bias;
-	PyObject *path, *file_given = Py_None, *file = NULL;
-	const char *build_id = "";
-	Py_ssize_t build_id_size = 0;
+	PyObject *path = NULL, *file = NULL, *other_file = NULL;
+	const char *build_id = "", *image = "";
+	Py_ssize_t build_id_size = 0, image_size = 0;
 	struct tm_module_description module;
 	struct tm_error *error;
 
-	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O&KKK|y#O:add_module", names,
+	/* A converter's result is released when a later argument is wrong. */
+	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O&KKK|y#O&O&y#:add_module", names,
 					 PyUnicode_FSConverter, &path, &start, &end, &bias,
-					 &build_id, &build_id_size, &file_given))
+					 &build_id, &build_id_size, path_or_none, &file,
+					 path_or_none, &other_file, &image, &image_size))
 		return NULL;
-	if (file_given != Py_None && !PyUnicode_FSConverter(file_given, &file)) {
-		Py_DecRef(path);
-		return NULL;
-	}
 	module = (struct tm_module_description){
 		.path = PyBytes_AsString(path),
 		.file = file ? PyBytes_AsString(file) : NULL,
+		.other_file = other_file ? PyBytes_AsString(other_file) : NULL,
+		.image = (const uint8_t *)image,
+		.image_size = (size_t)image_size,
 		.start = start,
 		.end = end,
 		.bias = bias,
@@ -116,6 +140,7 @@ static PyObject *add_module(PyObject *self, PyObject *arguments, PyObject *keywo
 		.build_id_size = (size_t)build_id_size,
 	};
 	error = tm_symbolizer_add_module(of(self), &module);
+	Py_XDECREF(other_file);
 	Py_XDECREF(file);
 	Py_DecRef(path);
 	if (error)
@@ -186,6 +211,26 @@ static PyObject *resolve(PyObject *self, PyObject *given)
 	return list;
 }
 
+static PyObject *complaints(PyObject *self, PyObject *arguments)
+{
+	PyObject *list = PyList_New(0);
+	enum tm_complaint complaint;
+	const char *path;
+
+	(void)arguments;
+	while (list && (path = tm_symbolizer_complaint(of(self), &complaint))) {
+		const char *word = complaint == TM_COMPLAINT_CHANGED ? "changed" : "damaged";
+		PyObject *item = Py_BuildValue("(Ns)", PyUnicode_DecodeFSDefault(path), word);
+
+		if (!item || PyList_Append(list, item) < 0) {
+			Py_DecRef(list);
+			list = NULL;
+		}
+		Py_XDECREF(item);
+	}
+	return list;
+}
+
 static PyObject *clear(PyObject *self, PyObject *arguments)
 {
 	(void)arguments;
@@ -198,19 +243,25 @@ static PyObject *clear(PyObject *self, PyObject *arguments)
 
 static PyMethodDef methods[] = {
 	{"add_module", METHOD(add_module), METH_VARARGS | METH_KEYWORDS,
-	 "add_module(path, start, end, bias, build_id=b'', file=None)\n\n"
+	 "add_module(path, start, end, bias, build_id=b'', file=None, other_file=None, image=b'')\n\n"
 	 "Tells what is mapped at start … end; replaces what was there.  `file` is where to\n"
-	 "open it when that is not at `path`."},
+	 "open it when that is not at `path`, `other_file` where else; `image` its bytes when\n"
+	 "it has no file."},
 	{"resolve", resolve, METH_O,
 	 "resolve(addresses) -> list of lists of (file or None, line or 0, function or None,\n"
 	 "module or None, offset, inlined), innermost first.  The offset is from the start of\n"
-	 "the function, or from that of the module's file where no function is known."},
+	 "the function, or from that of the module's file where no function is known.  Nothing\n"
+	 "in a list: a stub is there, that no traceback shows."},
+	{"complaints", complaints, METH_NOARGS,
+	 "complaints() -> list of (module, 'changed' or 'damaged'): what stood in the way of\n"
+	 "names so far; each is told once."},
 	{"clear", clear, METH_NOARGS, "clear()\n\nForgets all modules and closes all files."},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot slots[] = {
-	{Py_tp_doc, "Symbolizer(debug_directories=['/usr/lib/debug']): names for addresses."},
+	{Py_tp_doc, "Symbolizer(debug_directories=['/usr/lib/debug'], debuginfod=False)\n\n"
+		    "Names for addresses.  debuginfod: debug files that are not here are fetched."},
 	{Py_tp_new, symbolizer_new},
 	{Py_tp_dealloc, symbolizer_dealloc},
 	{Py_tp_methods, methods},

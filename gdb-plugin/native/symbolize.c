@@ -28,7 +28,7 @@ struct answer {
 };
 
 struct tm_symbolizer {
-	struct tm_directories directories;
+	struct tm_search search;
 	struct tm_strings strings;
 	struct mapping *mappings; /* sorted by start, not overlapping */
 	size_t mapping_count;
@@ -46,14 +46,14 @@ struct tm_error *tm_symbolizer_new(const char *const *debug_directories, size_t 
 
 	if (!symbolizer)
 		return tm_error_no_memory();
-	symbolizer->directories.paths = calloc(count ? count : 1, sizeof(char *));
-	for (size_t i = 0; symbolizer->directories.paths && i < count; i++) {
-		symbolizer->directories.paths[i] = strdup(debug_directories[i]);
-		if (!symbolizer->directories.paths[i])
+	symbolizer->search.directories = calloc(count ? count : 1, sizeof(char *));
+	for (size_t i = 0; symbolizer->search.directories && i < count; i++) {
+		symbolizer->search.directories[i] = strdup(debug_directories[i]);
+		if (!symbolizer->search.directories[i])
 			break;
-		symbolizer->directories.count++;
+		symbolizer->search.directory_count++;
 	}
-	if (!symbolizer->directories.paths || symbolizer->directories.count != count) {
+	if (!symbolizer->search.directories || symbolizer->search.directory_count != count) {
 		tm_symbolizer_free(symbolizer);
 		return tm_error_no_memory();
 	}
@@ -66,10 +66,14 @@ void tm_symbolizer_free(struct tm_symbolizer *symbolizer)
 	if (!symbolizer)
 		return;
 	tm_symbolizer_clear(symbolizer);
-	for (size_t i = 0; i < symbolizer->directories.count; i++)
-		free(symbolizer->directories.paths[i]);
-	free(symbolizer->directories.paths);
+	tm_search_deinit(&symbolizer->search);
 	free(symbolizer);
+}
+
+void tm_symbolizer_use_debuginfod(struct tm_symbolizer *symbolizer, bool (*interrupted)(void))
+{
+	symbolizer->search.debuginfod = true;
+	symbolizer->search.interrupted = interrupted;
 }
 
 static void forget_answers(struct tm_symbolizer *symbolizer)
@@ -100,17 +104,50 @@ void tm_symbolizer_clear(struct tm_symbolizer *symbolizer)
 
 /* ---- modules ---------------------------------------------------------- */
 
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a && b && !strcmp(a, b));
+}
+
+static bool same_bytes(const uint8_t *a, size_t a_size, const uint8_t *b, size_t b_size)
+{
+	return a_size == b_size && (!a_size || !memcmp(a, b, a_size));
+}
+
 static bool is_object(const struct tm_object *object, const char *path, const struct stat *status,
 		      const struct tm_module_description *module)
 {
-	return !strcmp(object->path, path) && object->device == status->st_dev &&
-	       object->inode == status->st_ino &&
-	       object->changed.tv_sec == status->st_mtim.tv_sec &&
-	       object->changed.tv_nsec == status->st_mtim.tv_nsec &&
+	return !strcmp(object->path, path) && same_text(object->other_path, module->other_file) &&
+	       object->device == status->st_dev && object->inode == status->st_ino &&
+	       object->changed_at.tv_sec == status->st_mtim.tv_sec &&
+	       object->changed_at.tv_nsec == status->st_mtim.tv_nsec &&
+	       same_bytes(object->image, object->image_size, module->image, module->image_size) &&
 	       object->must_match == (module->build_id_size > 0) &&
-	       (!object->must_match ||
-		(object->build_id_size == module->build_id_size &&
-		 !memcmp(object->build_id, module->build_id, module->build_id_size)));
+	       (!object->must_match || same_bytes(object->build_id, object->build_id_size,
+						  module->build_id, module->build_id_size));
+}
+
+static bool copy_description(struct tm_object *object, const char *path,
+			     const struct tm_module_description *module)
+{
+	object->path = strdup(path);
+	if (module->other_file)
+		object->other_path = strdup(module->other_file);
+	if (module->image_size)
+		object->image = malloc(module->image_size);
+	if (!object->path || (module->other_file && !object->other_path) ||
+	    (module->image_size && !object->image))
+		return false;
+	if (object->image) {
+		memcpy(object->image, module->image, module->image_size);
+		object->image_size = module->image_size;
+	}
+	if (module->build_id_size) {
+		memcpy(object->build_id, module->build_id, module->build_id_size);
+		object->build_id_size = module->build_id_size;
+		object->must_match = true;
+	}
+	return true;
 }
 
 /* The object of a file that was opened before and has not changed, or a new one. */
@@ -122,7 +159,7 @@ static struct tm_object *get_object(struct tm_symbolizer *symbolizer,
 	struct stat status = {0};
 
 	/* A file that is gone can still have a debug file: not an error. */
-	if (stat(path, &status) < 0)
+	if (module->image_size || stat(path, &status) < 0)
 		status = (struct stat){0};
 	for (size_t i = 0; i < symbolizer->object_count; i++)
 		if (is_object(symbolizer->objects[i], path, &status, module))
@@ -135,19 +172,15 @@ static struct tm_object *get_object(struct tm_symbolizer *symbolizer,
 	object = calloc(1, sizeof(*object));
 	if (!object)
 		return NULL;
-	object->path = strdup(path);
-	if (!object->path) {
-		free(object);
-		return NULL;
-	}
-	object->main.fd = object->debug.fd = object->alternate.fd = -1; /* 0 is somebody's */
+	/* Not every object has all of them, and descriptor 0 is the debugger's input. */
+	object->main.fd = object->debug.fd = object->alternate.fd = object->mini.fd = -1;
 	object->device = status.st_dev;
 	object->inode = status.st_ino;
-	object->changed = status.st_mtim;
-	if (module->build_id_size) {
-		memcpy(object->build_id, module->build_id, module->build_id_size);
-		object->build_id_size = module->build_id_size;
-		object->must_match = true;
+	object->changed_at = status.st_mtim;
+	if (!copy_description(object, path, module)) {
+		tm_object_close(object);
+		free(object);
+		return NULL;
 	}
 	objects[symbolizer->object_count++] = object;
 	return object;
@@ -205,6 +238,21 @@ struct tm_error *tm_symbolizer_add_module(struct tm_symbolizer *symbolizer,
 	return insert_mapping(symbolizer, mapping);
 }
 
+const char *tm_symbolizer_complaint(struct tm_symbolizer *symbolizer, enum tm_complaint *ret)
+{
+	for (size_t i = 0; i < symbolizer->mapping_count; i++) {
+		struct tm_object *object = symbolizer->mappings[i].object;
+
+		if (object->told || !(object->changed || object->damaged))
+			continue;
+		object->told = true;
+		*ret = object->changed ? TM_COMPLAINT_CHANGED : TM_COMPLAINT_DAMAGED;
+		return symbolizer->mappings[i].path;
+	}
+	*ret = TM_COMPLAINT_NONE;
+	return NULL;
+}
+
 static const struct mapping *find_mapping(const struct tm_symbolizer *symbolizer, uint64_t address)
 {
 	size_t low = 0, high = symbolizer->mapping_count;
@@ -258,26 +306,30 @@ static bool name_by_symbol(struct tm_symbolizer *symbolizer, struct tm_object *o
 	struct tm_frame_name *frame = &list->frames[list->count - 1];
 	const struct tm_symbol *symbol = tm_object_symbol(object, vaddr);
 
-	if (!symbol)
+	list->stub = tm_object_in_plt(object, vaddr) || (symbol && tm_is_stub_name(symbol->name));
+	if (!symbol || list->stub)
 		return true;
 	frame->function = tm_strings_keep_function(&symbolizer->strings, symbol->name);
 	list->function_start = symbol->vaddr;
 	return frame->function != NULL;
 }
 
-static bool find_frames(struct tm_symbolizer *symbolizer, uint64_t address,
-			struct tm_frame_list *list)
+/* An answer in `list`; an error leaves nothing behind. */
+static struct tm_error *find_frames(struct tm_symbolizer *symbolizer, uint64_t address,
+				    struct tm_frame_list *list)
 {
 	const struct mapping *mapping = find_mapping(symbolizer, address);
 	uint64_t vaddr, offset;
 	bool ok;
 
+	list->stub = false;
 	list->count = 1;
 	list->frames[0] = (struct tm_frame_name){.offset = address};
 	if (!mapping)
-		return true;
+		return NULL;
 	vaddr = address - mapping->bias;
-	tm_object_open(mapping->object, &symbolizer->directories);
+	if (!tm_object_open(mapping->object, &symbolizer->search))
+		return tm_error_interrupted();
 	ok = tm_object_dwarf_frames(mapping->object, &symbolizer->strings, vaddr, list);
 	if (!list->count) {
 		list->count = 1;
@@ -285,20 +337,23 @@ static bool find_frames(struct tm_symbolizer *symbolizer, uint64_t address,
 	}
 	if (ok && !list->frames[list->count - 1].function)
 		ok = name_by_symbol(symbolizer, mapping->object, vaddr, list);
+	if (list->stub)
+		list->count = 0;
 	offset = vaddr;
-	if (list->frames[list->count - 1].function && list->function_start <= vaddr)
+	if (list->count && list->frames[list->count - 1].function && list->function_start <= vaddr)
 		offset = vaddr - list->function_start;
 	for (size_t i = 0; i < list->count; i++) {
 		list->frames[i].offset = list->frames[i].function ? offset : vaddr;
 		list->frames[i].module = mapping->path;
 	}
-	return ok;
+	return ok ? NULL : tm_error_no_memory();
 }
 
 struct tm_error *tm_symbolizer_resolve(struct tm_symbolizer *symbolizer, uint64_t address,
 				       const struct tm_frame_name **ret, size_t *ret_count)
 {
 	struct tm_frame_list list;
+	struct tm_error *error;
 	struct answer *answer;
 
 	if ((!symbolizer->answers || symbolizer->answer_count * 2 > symbolizer->answer_mask) &&
@@ -306,9 +361,10 @@ struct tm_error *tm_symbolizer_resolve(struct tm_symbolizer *symbolizer, uint64_
 		return tm_error_no_memory();
 	answer = answer_slot(symbolizer, address);
 	if (!answer->frames) {
-		if (!find_frames(symbolizer, address, &list))
-			return tm_error_no_memory();
-		answer->frames = malloc(list.count * sizeof(*answer->frames));
+		error = find_frames(symbolizer, address, &list);
+		if (error)
+			return error;
+		answer->frames = malloc((list.count ? list.count : 1) * sizeof(*answer->frames));
 		if (!answer->frames)
 			return tm_error_no_memory();
 		memcpy(answer->frames, list.frames, list.count * sizeof(*answer->frames));

@@ -1,7 +1,7 @@
 /*
  * Names for addresses: file, line, function and the calls inlined there, from
  * DWARF where there is any, else from the symbol tables.  Files are opened
- * once and kept.  Nothing is fetched over the network.
+ * once and kept.  Nothing is fetched over the network unless that is asked for.
  *
  * May use: libdw, libelf, elf_file.h, error.h.  Must not use: Python, gdb.
  */
@@ -31,12 +31,22 @@ struct tm_error *tm_symbolizer_new(const char *const *debug_directories, size_t 
 				   struct tm_symbolizer **ret) __attribute__((warn_unused_result));
 void tm_symbolizer_free(struct tm_symbolizer *symbolizer);
 
+/*
+ * From now on, debug files that are not on this machine come from the servers
+ * that DEBUGINFOD_URLS names (debuginfod-client-config(7)).  `interrupted` is
+ * asked about once a second meanwhile; true ends the attempt.
+ */
+void tm_symbolizer_use_debuginfod(struct tm_symbolizer *symbolizer, bool (*interrupted)(void));
+
 struct tm_module_description {
-	const char *path; /* as the process sees it, and as frames show it */
-	const char *file; /* where to open it; NULL: at path */
-	uint64_t start;   /* first mapped byte … */
-	uint64_t end;     /* … and behind the last */
-	uint64_t bias;    /* run-time address - address in the file */
+	const char *path;       /* as the process sees it, and as frames show it */
+	const char *file;       /* where to open it; NULL: at path */
+	const char *other_file; /* opened when that is not what is mapped; or NULL */
+	const uint8_t *image;   /* its bytes, where it has no file (the vDSO); or NULL; copied */
+	size_t image_size;
+	uint64_t start; /* first mapped byte … */
+	uint64_t end;   /* … and behind the last */
+	uint64_t bias;  /* run-time address - address in the file */
 	const uint8_t *build_id;
 	size_t build_id_size; /* 0: not known; else a file with another id is not used */
 };
@@ -47,12 +57,26 @@ struct tm_error *tm_symbolizer_add_module(struct tm_symbolizer *symbolizer,
 	__attribute__((warn_unused_result));
 
 /*
- * The frames at an address, innermost first; at least one.  Files that are
- * missing or damaged cost names, and are no error.
+ * The frames at an address, innermost first.  None at all: the code there is a
+ * stub of the linker's or the compiler's that no traceback shows.  Files that
+ * are missing or damaged cost names, and are no error; TM_ERROR_INTERRUPTED
+ * leaves all as it was.
  */
 struct tm_error *tm_symbolizer_resolve(struct tm_symbolizer *symbolizer, uint64_t address,
 				       const struct tm_frame_name **ret, size_t *ret_count)
 	__attribute__((warn_unused_result));
+
+enum tm_complaint {
+	TM_COMPLAINT_NONE,
+	TM_COMPLAINT_CHANGED, /* the file is gone or another one, and there is no debug file */
+	TM_COMPLAINT_DAMAGED, /* the file or its debug info makes no sense */
+};
+
+/*
+ * What stands in the way of names, as far as addresses were asked for: the path
+ * of a module, or NULL when there is no more.  Each is told once.
+ */
+const char *tm_symbolizer_complaint(struct tm_symbolizer *symbolizer, enum tm_complaint *ret);
 
 /* Forgets all modules and closes all files. */
 void tm_symbolizer_clear(struct tm_symbolizer *symbolizer);

@@ -28,6 +28,7 @@ struct function {
 	uint64_t entry;
 	const char *name; /* once it was asked for; or NULL */
 	bool read;
+	bool stub; /* a thunk: no traceback shows it */
 	struct inlined_call *calls;
 	size_t call_count;
 	size_t call_capacity;
@@ -42,11 +43,11 @@ struct tm_unit {
 	size_t function_count;
 	size_t function_capacity;
 	struct tm_ranges ranges; /* of the functions */
-	struct tm_scopes scopes;
 };
 
 /* What one walk fills. */
 struct walk {
+	struct tm_die_walk dies;
 	struct tm_unit *unit;
 	bool deep;       /* also into functions */
 	bool into_types; /* functions can be defined inside types */
@@ -55,14 +56,13 @@ struct walk {
 
 /* ---- functions of a unit ---------------------------------------------- */
 
-static bool add_ranges(Dwarf_Die *die, struct tm_ranges *ranges, uint32_t index)
+static bool add_ranges(Dwarf_Die *die, struct tm_ranges *ranges, uint32_t index, bool *damaged)
 {
-	Dwarf_Addr base, low, high;
-	ptrdiff_t at = 0;
+	struct tm_range_walk walk = {0};
 
-	while ((at = dwarf_ranges(die, at, &base, &low, &high)) > 0) {
+	while (tm_die_range(&walk, die, damaged)) {
 		/* What the linker threw away was left at address 0. */
-		if (low && !tm_ranges_add(ranges, low, high, index))
+		if (walk.low && !tm_ranges_add(ranges, walk.low, walk.high, index))
 			return false;
 	}
 	return true;
@@ -87,7 +87,7 @@ static void add_function(struct walk *walk, Dwarf_Die *die)
 		unit->functions = functions;
 		unit->function_capacity = capacity;
 	}
-	if (!add_ranges(die, &unit->ranges, (uint32_t)unit->function_count))
+	if (!add_ranges(die, &unit->ranges, (uint32_t)unit->function_count, &walk->dies.damaged))
 		walk->out_of_memory = true;
 	if (unit->ranges.count == ranges)
 		return;
@@ -108,7 +108,7 @@ static void walk_functions(struct walk *walk, Dwarf_Die *parent, unsigned int de
 {
 	Dwarf_Die die;
 
-	if (depth > MAX_DEPTH || dwarf_child(parent, &die) != 0)
+	if (depth > MAX_DEPTH || !tm_die_child(&walk->dies, parent, &die))
 		return;
 	do {
 		int tag = dwarf_tag(&die);
@@ -120,7 +120,7 @@ static void walk_functions(struct walk *walk, Dwarf_Die *parent, unsigned int de
 		    (walk->into_types && is_type(tag)) ||
 		    (walk->deep && (tag == DW_TAG_subprogram || tag == DW_TAG_lexical_block)))
 			walk_functions(walk, &die, depth + 1);
-	} while (!walk->out_of_memory && dwarf_siblingof(&die, &die) == 0);
+	} while (!walk->out_of_memory && tm_die_sibling(&walk->dies, &die));
 }
 
 static bool is_c_family(int language)
@@ -154,7 +154,7 @@ static void unit_forget_functions(struct tm_unit *unit)
 	unit->function_capacity = 0;
 }
 
-static bool read_unit(struct tm_unit *unit, bool deep)
+static bool read_unit(struct tm_unit *unit, bool deep, bool *damaged)
 {
 	struct walk walk = {
 		.unit = unit,
@@ -165,21 +165,23 @@ static bool read_unit(struct tm_unit *unit, bool deep)
 	unit_forget_functions(unit);
 	walk_functions(&walk, &unit->source, 0);
 	tm_ranges_sort(&unit->ranges);
+	*damaged |= walk.dies.damaged;
 	unit->read = true;
 	unit->read_deep = deep;
 	return !walk.out_of_memory;
 }
 
-static struct function *find_function(struct tm_unit *unit, uint64_t address, bool *ok)
+static struct function *find_function(struct tm_object *object, struct tm_unit *unit,
+				      uint64_t address, bool *ok)
 {
 	uint32_t index;
 
-	if (!unit->read && !read_unit(unit, false))
+	if (!unit->read && !read_unit(unit, false, &object->damaged))
 		*ok = false;
 	index = tm_ranges_find(&unit->ranges, address);
 	/* Some languages, and an extension of C, define functions inside functions. */
 	if (index == TM_NO_INDEX && !unit->read_deep) {
-		if (!read_unit(unit, true))
+		if (!read_unit(unit, true, &object->damaged))
 			*ok = false;
 		index = tm_ranges_find(&unit->ranges, address);
 	}
@@ -205,32 +207,33 @@ static bool add_call(struct function *function, const struct inlined_call *call)
 	return true;
 }
 
-static bool walk_calls(struct function *function, Dwarf_Die *parent, unsigned int level,
-		       uint32_t depth)
+static bool walk_calls(struct tm_die_walk *walk, struct function *function, Dwarf_Die *parent,
+		       unsigned int level, uint32_t depth)
 {
 	struct inlined_call call;
 
-	if (level > MAX_DEPTH || dwarf_child(parent, &call.die) != 0)
+	if (level > MAX_DEPTH || !tm_die_child(walk, parent, &call.die))
 		return true;
 	do {
 		int tag = dwarf_tag(&call.die);
+		struct tm_range_walk ranges = {0};
 		uint32_t inner = depth;
-		Dwarf_Addr base;
-		ptrdiff_t at = 0;
 
 		if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_lexical_block)
 			continue;
 		call.depth = depth + 1;
 		call.name = NULL;
 		while (tag == DW_TAG_inlined_subroutine &&
-		       (at = dwarf_ranges(&call.die, at, &base, &call.low, &call.high)) > 0) {
+		       tm_die_range(&ranges, &call.die, &walk->damaged)) {
+			call.low = ranges.low;
+			call.high = ranges.high;
 			inner = depth + 1;
 			if (!add_call(function, &call))
 				return false;
 		}
-		if (!walk_calls(function, &call.die, level + 1, inner))
+		if (!walk_calls(walk, function, &call.die, level + 1, inner))
 			return false;
-	} while (dwarf_siblingof(&call.die, &call.die) == 0);
+	} while (tm_die_sibling(walk, &call.die));
 	return true;
 }
 
@@ -249,71 +252,7 @@ static size_t find_calls(struct function *function, uint64_t address, struct inl
 	return count;
 }
 
-/* ---- names and places ------------------------------------------------- */
-
-static const char *string_attribute(Dwarf_Die *die, unsigned int name)
-{
-	Dwarf_Attribute attribute;
-
-	return dwarf_formstring(dwarf_attr_integrate(die, name, &attribute));
-}
-
-static bool has_scopes(int language)
-{
-	return language == DW_LANG_C_plus_plus || language == DW_LANG_C_plus_plus_03 ||
-	       language == DW_LANG_C_plus_plus_11 || language == DW_LANG_C_plus_plus_14 ||
-	       language == DW_LANG_ObjC_plus_plus || language == DW_LANG_Rust;
-}
-
-/* Where a function was declared: behind the copies and the definition. */
-static Dwarf_Die find_declaration(Dwarf_Die *die)
-{
-	Dwarf_Attribute attribute;
-	Dwarf_Die at = *die, next;
-
-	for (unsigned int steps = 0; steps < MAX_DEPTH; steps++) {
-		if (!dwarf_formref_die(dwarf_attr(&at, DW_AT_abstract_origin, &attribute), &next) &&
-		    !dwarf_formref_die(dwarf_attr(&at, DW_AT_specification, &attribute), &next))
-			break;
-		at = next;
-	}
-	return at;
-}
-
-/* For a function in scopes without a linkage name; NULL for any other. */
-static const char *scoped_name(struct tm_object *object, Dwarf_Die *die, struct tm_strings *strings)
-{
-	Dwarf_Die declaration = find_declaration(die);
-
-	for (size_t i = 0; i < object->unit_count; i++) {
-		struct tm_unit *unit = &object->units[i];
-
-		if (unit->source.cu != declaration.cu)
-			continue;
-		if (!has_scopes(dwarf_srclang(&unit->source)) ||
-		    !tm_scopes_read(&unit->scopes, &unit->source, strings))
-			return NULL;
-		return tm_scopes_find(&unit->scopes, &declaration);
-	}
-	return NULL;
-}
-
-/* NULL when it has no name, or when memory runs out. */
-static const char *function_name(struct tm_object *object, Dwarf_Die *die,
-				 struct tm_strings *strings)
-{
-	const char *name = string_attribute(die, DW_AT_linkage_name);
-
-	if (!name)
-		name = string_attribute(die, DW_AT_MIPS_linkage_name);
-	/* A linkage name that is not mangled is an assembler's label: the name says more. */
-	if (name && !strncmp(name, "_Z", 2))
-		return tm_strings_keep_function(strings, name);
-	name = scoped_name(object, die, strings);
-	if (!name)
-		name = string_attribute(die, DW_AT_name);
-	return name ? tm_strings_keep(strings, name) : NULL;
-}
+/* ---- places ------------------------------------------------- */
 
 /* libdw leaves names relative to where the compiler ran, but for those right there. */
 static const char *file_name(struct tm_unit *unit, Dwarf_Files *files, size_t index,
@@ -341,16 +280,21 @@ static const char *file_name(struct tm_unit *unit, Dwarf_Files *files, size_t in
 }
 
 /* The place of an address by the line table. */
-static void find_line(struct tm_unit *unit, struct tm_strings *strings, uint64_t address,
-		      struct tm_frame_name *ret)
+static void find_line(struct tm_object *object, struct tm_unit *unit, struct tm_strings *strings,
+		      uint64_t address, struct tm_frame_name *ret)
 {
 	Dwarf_Line *line = dwarf_getsrc_die(&unit->die, address);
+	Dwarf_Lines *lines;
 	Dwarf_Files *files;
 	size_t index;
 	int number;
 
-	if (!line)
+	if (!line) {
+		if (dwarf_hasattr(&unit->die, DW_AT_stmt_list) &&
+		    dwarf_getsrclines(&unit->die, &lines, &index) != 0)
+			object->damaged = true;
 		return;
+	}
 	if (dwarf_line_file(line, &files, &index) == 0)
 		ret->file = file_name(unit, files, index, strings);
 	if (dwarf_lineno(line, &number) == 0 && number > 0)
@@ -414,8 +358,10 @@ static bool index_units(struct tm_object *object)
 	uint8_t type;
 	size_t capacity = 0, without = 0;
 	bool *has_ranges = NULL, ok = true;
+	int result = 0;
 
-	while (ok && dwarf_get_units(object->dwarf, cu, &cu, NULL, &type, &die, &split) == 0) {
+	while (ok &&
+	       (result = dwarf_get_units(object->dwarf, cu, &cu, NULL, &type, &die, &split)) == 0) {
 		size_t before = object->unit_ranges.count;
 
 		if (type != DW_UT_compile && type != DW_UT_skeleton)
@@ -439,10 +385,13 @@ static bool index_units(struct tm_object *object)
 			.die = die,
 			.source = type == DW_UT_skeleton && split.addr ? split : die,
 		};
-		ok = add_ranges(&die, &object->unit_ranges, (uint32_t)object->unit_count);
+		ok = add_ranges(&die, &object->unit_ranges, (uint32_t)object->unit_count,
+				&object->damaged);
 		has_ranges[object->unit_count] = object->unit_ranges.count != before;
 		without += !has_ranges[object->unit_count++];
 	}
+	if (result < 0)
+		object->damaged = true;
 	if (ok && without)
 		ok = add_arange_units(object, has_ranges);
 	free(has_ranges);
@@ -453,10 +402,8 @@ static bool index_units(struct tm_object *object)
 
 void tm_object_units_deinit(struct tm_object *object)
 {
-	for (size_t i = 0; i < object->unit_count; i++) {
+	for (size_t i = 0; i < object->unit_count; i++)
 		unit_forget_functions(&object->units[i]);
-		tm_scopes_deinit(&object->units[i].scopes);
-	}
 	free(object->units);
 	tm_ranges_deinit(&object->unit_ranges);
 	object->units = NULL;
@@ -467,13 +414,12 @@ void tm_object_units_deinit(struct tm_object *object)
 /* The entry; for an unlikely part that the compiler put before it, that part's start. */
 static uint64_t part_start(struct function *function, uint64_t address)
 {
-	Dwarf_Addr base, low, high;
-	ptrdiff_t at = 0;
+	struct tm_range_walk walk = {0};
+	bool damaged;
 
-	while (address < function->entry &&
-	       (at = dwarf_ranges(&function->die, at, &base, &low, &high)) > 0)
-		if (low <= address && address < high)
-			return low;
+	while (address < function->entry && tm_die_range(&walk, &function->die, &damaged))
+		if (walk.low <= address && address < walk.high)
+			return walk.low;
 	return function->entry;
 }
 
@@ -501,14 +447,18 @@ bool tm_object_dwarf_frames(struct tm_object *object, struct tm_strings *strings
 	unit = &object->units[index];
 	ret->count = 1;
 	ret->frames[0] = (struct tm_frame_name){0};
-	find_line(unit, strings, address, &ret->frames[0]);
-	function = find_function(unit, address, &ok);
+	find_line(object, unit, strings, address, &ret->frames[0]);
+	function = find_function(object, unit, address, &ok);
 	if (!ok || !function)
 		return ok;
 	if (!function->read) {
+		struct tm_die_walk walk = {0};
+
 		function->read = true;
-		function->name = function_name(object, &function->die, strings);
-		ok = walk_calls(function, &function->die, 0, 0);
+		function->name = tm_object_function_name(object, &function->die, strings);
+		function->stub = tm_die_is_stub(&function->die);
+		ok = walk_calls(&walk, function, &function->die, 0, 0);
+		object->damaged |= walk.damaged;
 	}
 	depth = find_calls(function, address, calls, TM_MAX_INLINED);
 	for (size_t i = depth; i > 0; i--) {
@@ -516,13 +466,14 @@ bool tm_object_dwarf_frames(struct tm_object *object, struct tm_strings *strings
 		struct inlined_call *call = calls[i - 1];
 
 		if (!call->name)
-			call->name = function_name(object, &call->die, strings);
+			call->name = tm_object_function_name(object, &call->die, strings);
 		frame->function = call->name;
 		frame->inlined = true;
 		ret->frames[ret->count] = (struct tm_frame_name){0};
 		find_call_line(unit, strings, &call->die, &ret->frames[ret->count]);
 		ret->count++;
 	}
+	ret->stub = function->stub;
 	ret->frames[ret->count - 1].function = function->name;
 	ret->function_start = part_start(function, address) - object->debug_bias;
 	return ok;

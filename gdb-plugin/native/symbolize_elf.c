@@ -127,11 +127,28 @@ static void size_functions(struct tm_object *object)
 			continue;
 		while (next < object->symbol_count && symbol[next - i].vaddr == symbol->vaddr)
 			next++;
-		end = section_end(&object->main, symbol->vaddr);
+		end = object->main.elf ? section_end(&object->main, symbol->vaddr)
+				       : section_end(&object->debug, symbol->vaddr);
 		if (next < object->symbol_count && symbol[next - i].vaddr < end)
 			end = symbol[next - i].vaddr;
 		symbol->size = end - symbol->vaddr;
 	}
+}
+
+/* The procedure linkage tables (System V ABI, x86-64 supplement, 5.2), with the linker's names. */
+static void read_plt(struct tm_object *object)
+{
+	static const char *const names[] = {".plt", ".plt.got", ".plt.sec", ".iplt"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		GElf_Shdr header;
+
+		if (tm_elf_section(&object->main, names[i], &header) &&
+		    !tm_ranges_add(&object->plt_ranges, header.sh_addr,
+				   header.sh_addr + header.sh_size, (uint32_t)i))
+			break;
+	}
+	tm_ranges_sort(&object->plt_ranges);
 }
 
 static void read_symbols(struct tm_object *object)
@@ -139,11 +156,15 @@ static void read_symbols(struct tm_object *object)
 	size_t capacity = 0;
 	bool complete;
 
-	/* A file that was not stripped has all; else its debug file has. */
+	/* A file that was not stripped has all; else its debug file has, or what it has packed. */
 	complete = read_tables(object, &capacity, &object->main, SHT_SYMTAB, 0);
 	if (complete && !object->symbol_count)
 		complete = read_tables(object, &capacity, &object->debug, SHT_SYMTAB,
 				       object->debug_bias);
+	if (complete && !object->symbol_count) {
+		tm_object_open_mini(object);
+		complete = read_tables(object, &capacity, &object->mini, SHT_SYMTAB, 0);
+	}
 	if (complete)
 		complete = read_tables(object, &capacity, &object->main, SHT_DYNSYM, 0);
 	if (object->symbol_count)
@@ -159,6 +180,12 @@ static void read_symbols(struct tm_object *object)
 					 symbol->vaddr + symbol->size, (uint32_t)i);
 	}
 	tm_ranges_sort(&object->symbol_ranges);
+	read_plt(object);
+}
+
+bool tm_object_in_plt(struct tm_object *object, uint64_t vaddr)
+{
+	return tm_ranges_find(&object->plt_ranges, vaddr) != TM_NO_INDEX;
 }
 
 const struct tm_symbol *tm_object_symbol(struct tm_object *object, uint64_t vaddr)
@@ -176,6 +203,7 @@ void tm_object_symbols_deinit(struct tm_object *object)
 {
 	free(object->symbols);
 	tm_ranges_deinit(&object->symbol_ranges);
+	tm_ranges_deinit(&object->plt_ranges);
 	object->symbols = NULL;
 	object->symbol_count = 0;
 	object->symbols_read = false;

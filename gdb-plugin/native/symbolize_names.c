@@ -15,12 +15,12 @@ extern char *__cxa_demangle(const char *mangled, char *output, size_t *length, i
 #define MAX_PATH_PARTS 256u
 #define MAX_LINKAGE_NAME 65536u
 
-static uint64_t hash_text(const char *text)
+static uint64_t hash_text(const char *text, size_t length)
 {
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
-	while (*text)
-		hash = (hash ^ (uint8_t)*text++) * UINT64_C(0x100000001b3);
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ (uint8_t)text[i]) * UINT64_C(0x100000001b3);
 	return hash ^ (hash >> 32);
 }
 
@@ -36,7 +36,7 @@ static bool grow(struct tm_strings *strings)
 
 		if (!strings->slots[i])
 			continue;
-		slot = hash_text(strings->slots[i]) & (slots - 1);
+		slot = hash_text(strings->slots[i], strlen(strings->slots[i])) & (slots - 1);
 		while (bigger[slot])
 			slot = (slot + 1) & (slots - 1);
 		bigger[slot] = strings->slots[i];
@@ -55,22 +55,28 @@ void tm_strings_deinit(struct tm_strings *strings)
 	*strings = (struct tm_strings){0};
 }
 
-const char *tm_strings_keep(struct tm_strings *strings, const char *text)
+static const char *keep_start(struct tm_strings *strings, const char *text, size_t length)
 {
 	size_t slot;
 
 	if ((!strings->slots || strings->count * 2 > strings->mask) && !grow(strings))
 		return NULL;
-	slot = hash_text(text) & strings->mask;
-	while (strings->slots[slot] && strcmp(strings->slots[slot], text) != 0)
+	slot = hash_text(text, length) & strings->mask;
+	while (strings->slots[slot] &&
+	       (strncmp(strings->slots[slot], text, length) != 0 || strings->slots[slot][length]))
 		slot = (slot + 1) & strings->mask;
 	if (!strings->slots[slot]) {
-		strings->slots[slot] = strdup(text);
+		strings->slots[slot] = strndup(text, length);
 		if (!strings->slots[slot])
 			return NULL;
 		strings->count++;
 	}
 	return strings->slots[slot];
+}
+
+const char *tm_strings_keep(struct tm_strings *strings, const char *text)
+{
+	return keep_start(strings, text, strlen(text));
 }
 
 /* ---- function names --------------------------------------------------- */
@@ -128,18 +134,33 @@ static size_t skip_return_type(const char *text, size_t length)
 	size_t start = 0;
 	int depth = 0;
 
-	for (size_t at = 0; at < length; at++) {
-		char c = text[at];
-
-		if (depth == 0 && is_operator_at(text, at))
-			break;
-		if (strchr("<({[", c))
+	for (size_t at = 0; at < length; at++)
+		switch (text[at]) {
+		case '<':
+		case '(':
+		case '{':
+		case '[':
 			depth++;
-		else if (strchr(">)}]", c) && !(c == '>' && at && text[at - 1] == '-'))
+			break;
+		case '>':
+			depth -= !at || text[at - 1] != '-';
+			break;
+		case ')':
+		case '}':
+		case ']':
 			depth--;
-		else if (c == ' ' && depth == 0)
-			start = at + 1;
-	}
+			break;
+		case ' ':
+			if (depth == 0)
+				start = at + 1;
+			break;
+		case 'o':
+			if (depth == 0 && is_operator_at(text, at))
+				return start;
+			break;
+		default:
+			break;
+		}
 	return start;
 }
 
@@ -154,6 +175,50 @@ static size_t cut_hash(const char *text, size_t length)
 	return length - 19;
 }
 
+/*
+ * Length of a symbol without what compilers add to it for the parts and copies
+ * of a function: ".cold", ".part.0", ".isra.0", ".constprop.0.cold" ….
+ */
+static size_t cut_part(const char *symbol)
+{
+	static const char *const words[] = {"cold",     "part", "isra",      "constprop",
+					    "lto_priv", "llvm", "localalias"};
+
+	for (const char *dot = *symbol ? strchr(symbol + 1, '.') : NULL; dot;
+	     dot = strchr(dot + 1, '.'))
+		for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+			size_t size = strlen(words[i]);
+
+			if (!strncmp(dot + 1, words[i], size) &&
+			    (!dot[1 + size] || dot[1 + size] == '.'))
+				return (size_t)(dot - symbol);
+		}
+	return strlen(symbol);
+}
+
+/*
+ * Thunks of virtual functions (Itanium C++ ABI, 5.1.4.1), and what stands for
+ * an indirect jump or for reading the program counter.
+ */
+bool tm_is_stub_name(const char *symbol)
+{
+	static const char *const prefixes[] = {
+		"_ZTh",
+		"_ZTv",
+		"_ZTch",
+		"_ZTcv",
+		"__x86_indirect_thunk",
+		"__x86_return_thunk",
+		"__x86.get_pc_thunk.",
+		"__llvm_retpoline_",
+	};
+
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
+		if (!strncmp(symbol, prefixes[i], strlen(prefixes[i])))
+			return true;
+	return false;
+}
+
 const char *tm_strings_keep_function(struct tm_strings *strings, const char *linkage_name)
 {
 	const char *kept;
@@ -163,7 +228,7 @@ const char *tm_strings_keep_function(struct tm_strings *strings, const char *lin
 
 	if (strncmp(linkage_name, "_Z", 2) != 0 ||
 	    strnlen(linkage_name, MAX_LINKAGE_NAME) == MAX_LINKAGE_NAME)
-		return tm_strings_keep(strings, linkage_name);
+		return keep_start(strings, linkage_name, cut_part(linkage_name));
 	name = __cxa_demangle(linkage_name, NULL, NULL, &status);
 	if (!name)
 		return tm_strings_keep(strings, linkage_name);

@@ -8,6 +8,7 @@
 #define TM_SYMBOLIZE_PARTS_H
 
 #include <elfutils/libdw.h>
+#include <gelf.h>
 #include <sys/types.h>
 
 #include "elf_file.h"
@@ -26,8 +27,14 @@ void tm_strings_deinit(struct tm_strings *strings);
 /* NULL when memory runs out. */
 const char *tm_strings_keep(struct tm_strings *strings, const char *text);
 
-/* The name of a function without parameters and return type, from its linkage name. */
+/*
+ * The name of a function from its linkage name: without parameters, return
+ * type, and what the compiler adds to the name of a part or a copy.
+ */
 const char *tm_strings_keep_function(struct tm_strings *strings, const char *linkage_name);
+
+/* Whether a symbol is of code that the compiler put between a caller and a function. */
+bool tm_is_stub_name(const char *symbol);
 
 /* A path without needless parts: "a//b", "a/./b", "a/c/../b" become "a/b". */
 const char *tm_strings_keep_path(struct tm_strings *strings, const char *path);
@@ -69,20 +76,35 @@ struct tm_symbol {
 };
 
 struct tm_unit;
+struct tm_scopes;
+
+/* Of the DIE that inlined calls and copies of a function have in common. */
+struct tm_function_name {
+	const void *die;  /* Dwarf_Die.addr; NULL: the slot is empty */
+	const char *name; /* or NULL */
+};
 
 struct tm_object {
-	char *path; /* where the file is */
+	char *path;       /* where the file is */
+	char *other_path; /* where else it may be; or NULL */
+	uint8_t *image;   /* its bytes, when it is no file; or NULL */
+	size_t image_size;
 	uint8_t build_id[TM_BUILD_ID_MAX];
 	size_t build_id_size;
 	bool must_match; /* the build id was given: a file with another is not used */
 	dev_t device;    /* together: which file it was */
 	ino_t inode;
-	struct timespec changed;
+	struct timespec changed_at;
 
 	bool opened;
+	bool changed; /* no file and no debug file is what is mapped */
+	bool damaged;
+	bool told;           /* about the two above */
 	struct tm_elf main;  /* .elf is NULL when it could not be used */
 	struct tm_elf debug; /* likewise */
 	struct tm_elf alternate;
+	struct tm_elf mini; /* symbols out of .gnu_debugdata */
+	uint8_t *mini_bytes;
 	Dwarf *dwarf; /* or NULL */
 	Dwarf *alternate_dwarf;
 	uint64_t debug_bias; /* address in the debug file - address in the file */
@@ -92,25 +114,67 @@ struct tm_object {
 	size_t unit_count;
 	struct tm_ranges unit_ranges;
 
+	struct tm_function_name *names; /* open addressing */
+	size_t name_mask;               /* slots - 1 */
+	size_t name_count;
+	struct tm_scopes *scopes; /* of the units that needed them */
+	size_t scope_count;
+
+	struct tm_ranges plt_ranges;
 	bool symbols_read;
 	struct tm_symbol *symbols;
 	size_t symbol_count;
 	struct tm_ranges symbol_ranges;
 };
 
-struct tm_directories {
-	char **paths;
-	size_t count;
+/* Opens the file and its debug files, the first time; false when it was interrupted. */
+struct tm_search;
+bool tm_object_open(struct tm_object *object, struct tm_search *search);
+void tm_object_close(struct tm_object *object);
+
+/* ---- separate debug files: symbolize_search.c ------------------------- */
+
+struct tm_search {
+	char **directories;
+	size_t directory_count;
+	bool debuginfod;
+	bool (*interrupted)(void);
+	bool was_interrupted;
+	struct tm_fetcher *fetcher; /* once it was needed */
 };
 
-/* Opens the file and its debug files, the first time. */
-void tm_object_open(struct tm_object *object, const struct tm_directories *directories);
-void tm_object_close(struct tm_object *object);
+bool tm_search_by_build_id(struct tm_search *search, const uint8_t *build_id, size_t size,
+			   struct tm_elf *ret);
+
+/* By build id, by .gnu_debuglink, from debuginfod: what is found fits. */
+bool tm_search_debug_file(struct tm_search *search, const struct tm_object *object,
+			  struct tm_elf *ret);
+
+/* Opens a file that has this build id. */
+bool tm_search_try(const char *path, const uint8_t *build_id, size_t size, struct tm_elf *ret);
+void tm_search_deinit(struct tm_search *search);
+
+/* ---- debuginfod: symbolize_fetch.c ------------------------------------ */
+
+/* The path of a debug file, to be freed; NULL when there is none or it was interrupted. */
+char *tm_fetch_debug_file(struct tm_search *search, const uint8_t *build_id, size_t size);
+void tm_fetcher_free(struct tm_fetcher *fetcher);
+
+/* ---- .gnu_debugdata: symbolize_mini.c --------------------------------- */
+
+/* Opens object->mini where the object has it. */
+void tm_object_open_mini(struct tm_object *object);
+
+/* The section of that name that has bytes in the file, or NULL. */
+Elf_Scn *tm_elf_section(const struct tm_elf *file, const char *wanted, GElf_Shdr *ret);
 
 /* ---- symbol tables: symbolize_elf.c ----------------------------------- */
 
 /* The symbol that covers an address, or NULL. */
 const struct tm_symbol *tm_object_symbol(struct tm_object *object, uint64_t vaddr);
+
+/* Whether it is in a section of the linker's stubs, that only lead to functions. */
+bool tm_object_in_plt(struct tm_object *object, uint64_t vaddr);
 void tm_object_symbols_deinit(struct tm_object *object);
 
 /* ---- names put together from scopes: symbolize_scopes.c --------------- */
@@ -121,18 +185,50 @@ struct tm_scope {
 };
 
 struct tm_scopes {
-	bool read;
+	const void *unit;       /* Dwarf_CU */
 	struct tm_scope *items; /* sorted by die */
 	size_t count;
 	size_t capacity;
 };
 
-/* Reads the declarations of a unit, the first time; false when memory runs out. */
-bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_strings *strings);
+/* Reads the declarations of a unit; false when memory runs out. */
+bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_strings *strings,
+		    bool *damaged);
 
 /* The full name of a function without a linkage name, or NULL. */
 const char *tm_scopes_find(const struct tm_scopes *scopes, const Dwarf_Die *die);
 void tm_scopes_deinit(struct tm_scopes *scopes);
+
+/* ---- names of functions: symbolize_functions.c ------------------------- */
+
+/* The name of a function or an inlined call; NULL when it has none, or memory runs out. */
+const char *tm_object_function_name(struct tm_object *object, Dwarf_Die *die,
+				    struct tm_strings *strings);
+
+/* Whether a function is a thunk: some compilers give it a name, and lines of the class. */
+bool tm_die_is_stub(Dwarf_Die *die);
+void tm_object_names_deinit(struct tm_object *object);
+
+/* ---- walks over DIEs: symbolize_walk.c -------------------------------- */
+
+/* Damage cannot make a walk endless: each DIE comes after those before it in the file. */
+struct tm_die_walk {
+	const void *last; /* Dwarf_Die.addr */
+	bool damaged;
+};
+
+/* As dwarf_child() and dwarf_siblingof(); false at the end, or at damage. */
+bool tm_die_child(struct tm_die_walk *walk, Dwarf_Die *parent, Dwarf_Die *ret);
+bool tm_die_sibling(struct tm_die_walk *walk, Dwarf_Die *die);
+
+/* As dwarf_ranges(): > 0 while there are any.  A list without an end is damage. */
+struct tm_range_walk {
+	ptrdiff_t at;
+	size_t count;
+	Dwarf_Addr base, low, high;
+};
+
+bool tm_die_range(struct tm_range_walk *walk, Dwarf_Die *die, bool *damaged);
 
 /* ---- DWARF: symbolize_dwarf.c ----------------------------------------- */
 
@@ -142,6 +238,7 @@ void tm_scopes_deinit(struct tm_scopes *scopes);
 struct tm_frame_list {
 	struct tm_frame_name frames[TM_MAX_INLINED + 1];
 	size_t count;
+	bool stub;               /* code that no traceback shows */
 	uint64_t function_start; /* in the file; valid when the last frame has a function */
 };
 

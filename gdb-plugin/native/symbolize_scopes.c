@@ -17,6 +17,7 @@
 #define MAX_NAME 4096u
 
 struct walk {
+	struct tm_die_walk dies;
 	struct tm_scopes *scopes;
 	struct tm_strings *strings;
 	bool out_of_memory;
@@ -99,18 +100,19 @@ static const char *name_of_function(struct walk *walk, Dwarf_Die *die, const cha
 static const char *name_of_class(Dwarf_Die *die)
 {
 	const char *name = own_string(die, DW_AT_name);
+	struct tm_die_walk dies = {0};
 	Dwarf_Die member;
 
 	if (name)
 		return name;
-	if (dwarf_child(die, &member) == 0)
+	if (tm_die_child(&dies, die, &member))
 		do {
 			if (dwarf_tag(&member) != DW_TAG_subprogram)
 				continue;
 			name = own_string(&member, DW_AT_name);
 			if (name && !strcmp(name, "operator()"))
 				return "{lambda}";
-		} while (dwarf_siblingof(&member, &member) == 0);
+		} while (tm_die_sibling(&dies, &member));
 	return "(anonymous class)";
 }
 
@@ -118,7 +120,7 @@ static void walk_scopes(struct walk *walk, Dwarf_Die *parent, const char *scope,
 {
 	Dwarf_Die die;
 
-	if (!scope || depth > MAX_DEPTH || dwarf_child(parent, &die) != 0)
+	if (!scope || depth > MAX_DEPTH || !tm_die_child(&walk->dies, parent, &die))
 		return;
 	do {
 		const char *name;
@@ -145,7 +147,7 @@ static void walk_scopes(struct walk *walk, Dwarf_Die *parent, const char *scope,
 		default:
 			break;
 		}
-	} while (!walk->out_of_memory && dwarf_siblingof(&die, &die) == 0);
+	} while (!walk->out_of_memory && tm_die_sibling(&walk->dies, &die));
 }
 
 static int compare_scopes(const void *left, const void *right)
@@ -155,14 +157,13 @@ static int compare_scopes(const void *left, const void *right)
 	return (a->die > b->die) - (a->die < b->die);
 }
 
-bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_strings *strings)
+bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_strings *strings,
+		    bool *damaged)
 {
 	struct walk walk = {.scopes = scopes, .strings = strings};
 
-	if (scopes->read)
-		return true;
-	scopes->read = true;
 	walk_scopes(&walk, unit, "", 0);
+	*damaged |= walk.dies.damaged;
 	if (scopes->count)
 		qsort(scopes->items, scopes->count, sizeof(*scopes->items), compare_scopes);
 	return !walk.out_of_memory;

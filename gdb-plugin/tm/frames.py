@@ -6,7 +6,7 @@ Must never change the inferior.
 """
 
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import gdb
 
@@ -17,6 +17,9 @@ from tm.model import Block, Frame, Traceback
 
 MAX_MODULES = 65536  # more than any process has: a larger count is damage
 MAX_NAMES = 64 << 20
+MAX_VDSO = 1 << 20
+VDSO = "[vdso]"
+DELETED = " (deleted)"
 
 AT_ONCE = 64  # addresses looked up between two signs of progress
 
@@ -31,20 +34,30 @@ class Module(NamedTuple):
     bias: int
     build_id: bytes
     file: str  # where it is opened
+    other_file: Optional[str]  # where else, when that is another one by now
+    image: bytes  # what it consists of, when it has no file
+
+
+COMPLAINTS = {
+    "changed": "%s is not the file any more that the process has mapped: names in it are missing. "
+               "Put that file back, or its debug file into the debug-file-directory.",
+    "damaged": "The debug information of %s is damaged: some names and lines are missing.",
+}
 
 
 # ---- modules -----------------------------------------------------------------
 
 def _decode_modules(table: bytes, count: int, names: bytes) -> List[Module]:
     size = _tm.layout["sizeof"]["tm_module"]
+    mapped = inferior.mapped_files()
     modules = []
     for index in range(count):
         entry = _tm.decode("tm_module", table[index * size:(index + 1) * size])
         path = os.fsdecode(names[entry["path"]:].split(b"\0", 1)[0])
         if path:
-            modules.append(Module(path, entry["start"], entry["end"], entry["bias"],
-                                  bytes(entry["build_id"][:entry["build_id_size"]]),
-                                  file_of(path)))
+            build_id = bytes(entry["build_id"][:entry["build_id_size"]])
+            modules.append(Module(path, entry["start"], entry["end"], entry["bias"], build_id,
+                                  *_files_of(path, build_id, mapped), _image_of(path, entry)))
     return modules
 
 
@@ -93,6 +106,27 @@ def file_of(path: str) -> str:
     return seen
 
 
+def _files_of(path: str, build_id: bytes, mapped: Dict[str, str]) -> Tuple[str, Optional[str]]:
+    """Where an object can be opened, and where else if that is not what was mapped.
+
+    The kernel adds " (deleted)" to a name that leads to another file by now, or to
+    none (proc(5)); what has the name again is right when it has the build-id.
+    """
+    if path.endswith(DELETED) and build_id:
+        return file_of(path[:-len(DELETED)]), mapped.get(path)
+    return file_of(path), mapped.get(path)
+
+
+def _image_of(path: str, entry: Dict[str, Any]) -> bytes:
+    """The bytes of an object that the kernel made, out of the process."""
+    if path != VDSO or entry["end"] - entry["start"] > MAX_VDSO:
+        return b""
+    try:
+        return inferior.read(entry["start"], entry["end"] - entry["start"])
+    except gdb.error:  # a core without it, or the process runs
+        return b""
+
+
 # ---- the symbolizer ----------------------------------------------------------
 
 class Resolver:
@@ -101,8 +135,8 @@ class Resolver:
     def __init__(self) -> None:
         self._symbolizer: Any = None
         self._modules: set = set()
-        self._directories: List[str] = []
-        self._known: Dict[int, List[Frame]] = {}
+        self._options: Dict[str, Any] = {}
+        self._known: Dict[int, Optional[List[Frame]]] = {}
 
     def use(self, modules: Sequence[Module]) -> None:
         """Look up in these modules from now on.
@@ -110,20 +144,23 @@ class Resolver:
         Objects that were only added are added; anything else begins anew,
         because an address may then mean something different.
         """
-        directories, wanted = debug_directories(), set(modules)
-        if (self._symbolizer is None or directories != self._directories
+        wanted = set(modules)
+        options = {"debug_directories": debug_directories(), "debuginfod": uses_debuginfod()}
+        if (self._symbolizer is None or options != self._options
                 or not self._modules <= wanted):
-            self._symbolizer = _tm.Symbolizer(debug_directories=directories)
-            self._directories, self._modules = directories, set()
+            self._symbolizer = _tm.Symbolizer(**options)
+            self._options, self._modules = options, set()
         if wanted != self._modules:
             self._known.clear()
         for module in sorted(wanted - self._modules, key=lambda module: module.start):
-            self._symbolizer.add_module(module.path, module.start, module.end, module.bias,
-                                        module.build_id, module.file)
+            self._symbolizer.add_module(*module)
         self._modules = wanted
 
-    def resolve(self, addresses: Sequence[Address]) -> List[List[Frame]]:
-        """Per address its frames, innermost first: inlined calls, then the function."""
+    def resolve(self, addresses: Sequence[Address]) -> List[Optional[List[Frame]]]:
+        """Per address its frames, innermost first: inlined calls, then the function.
+
+        None for a stub that leads from one function to another.
+        """
         lookups = [address if exact else max(address - 1, 0) for address, exact in addresses]
         new = sorted(set(lookups) - self._known.keys())
         with progress.step("Finding names", len(new)) as at:
@@ -131,15 +168,29 @@ class Resolver:
                 at(start)
                 part = new[start:start + AT_ONCE]
                 for lookup, symbols in zip(part, self._symbolizer.resolve(part)):
-                    self._known[lookup] = ([Frame.from_symbol(lookup, symbol)
-                                            for symbol in symbols] or [Frame.unknown(lookup)])
+                    self._known[lookup] = [Frame.from_symbol(lookup, symbol)
+                                           for symbol in symbols] or None
+        for path, complaint in self._symbolizer.complaints():
+            text = COMPLAINTS[complaint] % path
+            if text not in _told:
+                _told.add(text)
+                _to_tell.append(text)
         return [self._known[lookup] for lookup in lookups]
 
 
 _resolver = Resolver()
+_told: Set[str] = set()  # complaints that this session has heard, or will
+_to_tell: List[str] = []
 
 
-def resolver(image: bytes) -> Callable[[Sequence[Address]], List[List[Frame]]]:
+def complaints() -> List[str]:
+    """What stood in the way of names since this was asked last: lines for the user."""
+    lines = _to_tell[:]
+    _to_tell.clear()
+    return lines
+
+
+def resolver(image: bytes) -> Callable[[Sequence[Address]], List[Optional[List[Frame]]]]:
     """What model.Snapshot.from_image() takes as `resolve`, for this image."""
     _resolver.use(modules_of_image(image))
     return _resolver.resolve
@@ -156,7 +207,8 @@ def traceback_maker(header: dict) -> Callable[[Sequence[int], bool], Traceback]:
     def make(addresses: Sequence[int], truncated: bool) -> Traceback:
         found = _resolver.resolve([(address & mask, bool(address & exact))
                                    for address in addresses])
-        frames = [frame for per_address in found for frame in per_address]
+        frames = [frame for per_address in found for frame in per_address or ()]
+        frames = frames or [Frame.unknown()]
         return Traceback(frames, None if truncated else len(frames))
 
     return make
@@ -166,6 +218,15 @@ def block(start: int, size: int, domain: int, addresses: Sequence[int], truncate
           header: dict) -> Block:
     """What _tm.find_block() found, with names; `header` is the helper's."""
     return Block(start, size, domain, traceback_maker(header)(addresses, truncated))
+
+
+def uses_debuginfod() -> bool:
+    """Whether gdb may ask the servers of `show debuginfod urls`; not while it would ask first."""
+    try:
+        return gdb.parameter("debuginfod enabled") == "on" \
+            and bool(gdb.parameter("debuginfod urls"))
+    except RuntimeError:  # a gdb that does not know debuginfod
+        return False
 
 
 def debug_directories() -> List[str]:

@@ -195,16 +195,17 @@ def object_file(path: str) -> str:
     for place in (f"/proc/{pid}/root{path}", path):
         if os.path.exists(place):
             return place
-    return _mapped_file(pid, path) or path
+    place = mapped_files().get(path)
+    return place if place and os.access(place, os.R_OK) else path
 
 
-def _mapped_file(pid: int, path: str) -> Optional[str]:
-    """A mapped file whose name leads nowhere, deleted or out of sight (proc(5); root only)."""
-    for mapping in memory_map():
-        if mapping.path == path:
-            place = f"/proc/{pid}/map_files/{mapping.start:x}-{mapping.end:x}"
-            return place if os.access(place, os.R_OK) else None
-    return None
+def mapped_files() -> Dict[str, str]:
+    """Path -> what is mapped, whatever the name leads to by now (proc(5); root may open it)."""
+    if not has_process() or is_remote():
+        return {}
+    folder = f"/proc/{gdb.selected_inferior().pid}/map_files"
+    return {mapping.path: f"{folder}/{mapping.start:x}-{mapping.end:x}"
+            for mapping in reversed(memory_map()) if mapping.inode}
 
 
 # ---- threads -----------------------------------------------------------------

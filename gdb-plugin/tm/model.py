@@ -168,7 +168,8 @@ class Snapshot:
         """From what `_tm.snapshot` read.
 
         resolve is called once, with a list of (address, exact); it gives a
-        list of Frame for each, the innermost inlined call first.
+        list of Frame for each, the innermost inlined call first, or None for
+        an address that tracebacks leave out.
         """
         addresses, numbers = _tm.image_addresses(image)
         frames = []
@@ -176,12 +177,20 @@ class Snapshot:
         resolved = resolve(addresses) if addresses else []
         if len(resolved) != len(addresses):
             raise ValueError("resolve() must give frames for each address")
+        left_out = []
         for (address, _exact), found in zip(addresses, resolved):
+            if found is None:
+                left_out.append(len(frames))
             frames.extend(found or (Frame.unknown(address),))
             bounds.append(len(frames))
         unknown = len(frames)
         frames.append(Frame.unknown())
         rows, nodes = _tm.image_traces(image, numbers, bounds.tobytes(), unknown)
+        if left_out:
+            flags = bytearray(len(frames))
+            for number in left_out:
+                flags[number] = 1
+            rows, nodes = _tm.drop(rows, nodes, bytes(flags))
         header = _tm.decode("tm_image", image)
         snapshot = cls._from_arrays(rows, nodes, frames, header["limit"])
         snapshot.time = header["time"] / 1e9

@@ -1,9 +1,11 @@
 """_tm.Symbolizer and the files around it: separate debug files, files that go or change.
 
-May use: _tm, gcc, objcopy, strip, unittest.  Must never import gdb.
+May use: _tm, gcc, clang, binutils, dwz, xz, unittest.  Must never import gdb.
 """
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -186,9 +188,184 @@ class Files(WithProgram):
                          ("outer", 4, "source.c"))
 
     def test_split_debug_info(self):
-        self.compile("-gsplit-dwarf")
-        self.assertEqual(self.function_and_line(self.symbolizer(), self.address()),
+        for flags in ((), ("-gdwarf-4",)):
+            with self.subTest(flags=flags):
+                self.compile("-gsplit-dwarf", *flags)
+                self.assertEqual(self.function_and_line(self.symbolizer(), self.address()),
+                                 ("outer", 4, "source.c"))
+
+    def test_every_version_of_dwarf(self):
+        for compiler in filter(shutil.which, ("gcc", "clang")):
+            for version in (2, 3, 4, 5):
+                flags = [f"-gdwarf-{version}", "-gstrict-dwarf", "-fdebug-types-section"]
+                if version < 4:
+                    flags.pop()
+                with self.subTest(compiler=compiler, version=version):
+                    self.run_tool(compiler, "-O1", *flags, "-o", self.program, "source.c")
+                    frames = self.symbolizer().resolve([self.address()])[0]
+                    self.assertEqual((frames[-1][2], frames[0][0]),
+                                     ("outer", str(self.folder / "source.c")))
+                    # DWARF 2 cannot say where an inlined call was made.
+                    self.assertIn((len(frames), frames[-1][1]),
+                                  [(1, 3), (1, 4), (2, 0 if version == 2 else 4)])
+
+    def test_what_debug_files_share(self):
+        """dwz moves it into a file of its own."""
+        (self.folder / "source.c").write_text(
+            SOURCE + "#include <stdio.h>\n#include <pthread.h>\n"
+            "FILE *file; pthread_attr_t attributes; pthread_mutex_t lock; struct timespec when;\n")
+        self.compile()
+        address, shared = self.address(), self.folder / "shared.debug"
+        other = self.program.with_name("other")
+        shutil.copy(self.program, other)
+        self.run_tool("dwz", "-m", shared, self.program, other)
+        self.assertTrue(shared.exists())
+        self.assertEqual(self.function_and_line(self.symbolizer(), address),
                          ("outer", 4, "source.c"))
+
+    def add_mini_debug_info(self, symbols):
+        """As distributions do that have .gnu_debugdata: the symbols of a file, compressed."""
+        self.run_tool("objcopy", "--only-keep-debug", symbols, "mini")
+        self.run_tool("strip", "--strip-debug", "mini")
+        self.run_tool("xz", "--force", "mini")
+        self.run_tool("strip", self.program)
+        self.run_tool("objcopy", "--add-section", ".gnu_debugdata=mini.xz", self.program)
+
+    def test_mini_debug_info(self):
+        address = self.address()
+        self.add_mini_debug_info(self.program)
+        symbolizer = self.symbolizer()
+        self.assertEqual(self.function_and_line(symbolizer, address), ("outer", 0, None))
+        self.assertEqual(symbolizer.complaints(), [])
+
+    def test_damaged_mini_debug_info(self):
+        address = self.address()
+        self.add_mini_debug_info(self.program)
+        packed = (self.folder / "mini.xz").read_bytes()
+        for damaged in (packed[:-20], packed[:40], b"", packed[:60] + b"\xff" * 30 + packed[90:]):
+            (self.folder / "mini.xz").write_bytes(damaged)
+            self.run_tool("objcopy", "--remove-section", ".gnu_debugdata", self.program)
+            self.run_tool("objcopy", "--add-section", ".gnu_debugdata=mini.xz", self.program)
+            symbolizer = self.symbolizer()
+            self.assertEqual(self.function_and_line(symbolizer, address), (None, 0, None))
+            self.assertEqual(symbolizer.complaints(), [(str(self.program), "damaged")])
+
+    def test_object_without_a_file(self):
+        address, image = self.address(), self.program.read_bytes()
+        symbolizer = self.symbolizer(image=image)
+        self.program.unlink()
+        self.assertEqual(self.function_and_line(symbolizer, address), ("outer", 4, "source.c"))
+
+    def test_vdso(self):
+        with open("/proc/self/maps") as maps:
+            line = next(line for line in maps if line.endswith("[vdso]\n"))
+        start, end = (int(word, 16) for word in line.split()[0].split("-"))
+        with open("/proc/self/mem", "rb") as memory:
+            memory.seek(start)
+            image = memory.read(end - start)
+        (self.folder / "vdso").write_bytes(image)
+        vaddr = next(function[1] for function in
+                     _tm.functions(str(self.folder / "vdso"), ["__vdso_gettimeofday"]))
+        symbolizer = _tm.Symbolizer(debug_directories=[])
+        symbolizer.add_module("[vdso]", start, end, start, image=image)
+        frame = symbolizer.resolve([start + vaddr + 4])[0][0]
+        self.assertIn(frame[2], ("gettimeofday", "__vdso_gettimeofday"))
+        self.assertEqual(frame[3:5], ("[vdso]", 4))
+
+
+class Changed(WithProgram):
+    """The file is not the one that was mapped: its build-id tells."""
+
+    def test_what_is_mapped_is_asked_where_the_name_leads_elsewhere(self):
+        address, build_id = self.address(), self.build_id()
+        mapped = self.folder / "mapped"
+        self.program.rename(mapped)
+        for replaced in (True, False):
+            with self.subTest(replaced=replaced):
+                self.compile("-O2") if replaced else self.program.unlink()
+                symbolizer = self.symbolizer(build_id, other_file=str(mapped))
+                self.assertEqual(self.function_and_line(symbolizer, address),
+                                 ("outer", 4, "source.c"))
+                self.assertEqual(symbolizer.complaints(), [])
+
+    def test_it_is_told_once(self):
+        address, build_id = self.address(), self.build_id()
+        self.compile("-O2")
+        symbolizer = self.symbolizer(build_id)
+        self.assertEqual(symbolizer.complaints(), [])
+        self.assertEqual(self.function_and_line(symbolizer, address), (None, 0, None))
+        self.assertEqual(symbolizer.complaints(), [(str(self.program), "changed")])
+        self.assertEqual(self.function_and_line(symbolizer, address + 1), (None, 0, None))
+        self.assertEqual(symbolizer.complaints(), [])
+
+    def test_a_debug_file_is_enough(self):
+        address, build_id, name = self.address(), self.build_id(), self.build_id().hex()
+        self.split(self.debug / ".build-id" / name[:2] / f"{name[2:]}.debug")
+        self.compile("-O2")
+        symbolizer = self.symbolizer(build_id)
+        self.assertEqual(self.function_and_line(symbolizer, address), ("outer", 4, "source.c"))
+        self.assertEqual(symbolizer.complaints(), [])
+
+
+class Parts(unittest.TestCase):
+    """Code that is not where its function is, or that is no function."""
+
+    SOURCE = """\
+#include <stdlib.h>
+__attribute__((noinline, cold)) void fail(int x) { exit(x); }
+__attribute__((noinline)) int work(int x)
+{
+    if (__builtin_expect(x > 100, 0)) { fail(x); fail(x + 1); }
+    return x * 3;
+}
+struct left { virtual ~left() {} virtual left *copy() = 0; long l; };
+struct right { virtual ~right() {} virtual right *copy() = 0; long r; };
+struct both : left, right {
+    __attribute__((noinline)) both *copy() override { return new both(*this); }
+};
+int main(int argc, char **argv)
+{
+    right *it = new both;
+    return work(argc) + (it->copy() != nullptr);
+}
+"""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.program = os.path.join(folder.name, "parts")
+        source = os.path.join(folder.name, "parts.cc")
+        with open(source, "w") as file:
+            file.write(self.SOURCE)
+        subprocess.run(["g++", "-g", "-O2", "-o", self.program, source], check=True)
+        listed = subprocess.run(["nm", "-S", self.program], check=True, text=True,
+                                stdout=subprocess.PIPE).stdout
+        self.symbols = {line.split()[3]: (int(line.split()[0], 16), int(line.split()[1], 16))
+                        for line in listed.splitlines() if len(line.split()) == 4}
+
+    def at(self, address):
+        symbolizer = _tm.Symbolizer(debug_directories=[])
+        symbolizer.add_module(self.program, BIAS, BIAS + 0x100000, BIAS)
+        return symbolizer.resolve([BIAS + address])[0]
+
+    def test_cold_part_is_shown_under_its_function(self):
+        start, size = self.symbols["_Z4worki.cold"]
+        self.assertEqual(self.at(start + 1)[-1][2], "work")
+        subprocess.run(["strip", "--strip-debug", self.program], check=True)
+        self.assertEqual(self.at(start + 1), [(None, 0, "work", self.program, 1, False)])
+
+    def test_thunks_and_linkage_tables_are_left_out(self):
+        thunks = [name for name in self.symbols if name.startswith(("_ZTh", "_ZTch", "_ZTv"))]
+        self.assertTrue(thunks)
+        sections = subprocess.run(["readelf", "-WS", self.program], check=True, text=True,
+                                  stdout=subprocess.PIPE).stdout
+        tables = [int(match[2], 16) for match in
+                  re.finditer(r" (\.plt\S*) +PROGBITS +([0-9a-f]+)", sections)]
+        self.assertTrue(tables)
+        for _ in ("with debug info", "without"):
+            for address in tables + [self.symbols[name][0] for name in thunks]:
+                self.assertEqual(self.at(address), [])
+            subprocess.run(["strip", "--strip-debug", self.program], check=True)
 
 
 class Arguments(unittest.TestCase):

@@ -11,8 +11,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 import gdb
 
 import _tm
-from tm import inferior, options, process
-from tm.commands.output import plural
+from tm import frames, inferior, options, process
+from tm.commands.output import plural, warn
 from tm.commands.terminal import progress_shown
 from tm.errors import TmError
 from tm.options import Declaration, Parsed
@@ -194,6 +194,8 @@ class TmCommand(gdb.Command):
             and repeats.is_repeat(self.declaration.name, text, from_tty)
         with progress_shown():
             self.run(values, from_tty)
+        for text in frames.complaints():
+            warn(text)
 
     def complete(self, text: str, word: Optional[str]) -> Any:
         if self._is_only_file(text):
