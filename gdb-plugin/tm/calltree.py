@@ -6,6 +6,7 @@ names are shown is handed in.
 
 from tm import progress
 from tm.documents import frame_document
+from tm.paint import PLAIN
 from tm.paths import Paths, line_key
 from tm.statistics import format_size
 
@@ -88,21 +89,22 @@ def _continues(node, parent):
             and (node.size, node.count) == (parent.size, parent.count))
 
 
-def _label(frame, show_name):
+def _label(frame, show_name, paint):
     if not frame.has_line:
-        return frame.filename
-    place = "%s:%s" % (show_name(frame.filename), frame.lineno)
-    return "%s (%s)" % (frame.function, place) if frame.function else place
+        return paint.function(frame.filename)
+    place = "%s:%s" % (paint.file(show_name(frame.filename)), frame.lineno)
+    return "%s (%s)" % (paint.function(frame.function), place) if frame.function else place
 
 
 def _own_name(filename):
     return filename
 
 
-def render_tree(snapshot, invert=False, percent=1, show_name=_own_name):
+def render_tree(snapshot, invert=False, percent=1, show_name=_own_name, paint=PLAIN):
     """The text of `tm tree`."""
     root = call_tree(snapshot, invert)
-    lines = ["[ Call tree, %s ]" % ("most recent call first" if invert else "oldest call first")]
+    lines = [paint.title("[ Call tree, %s ]" % ("most recent call first" if invert
+                                                else "oldest call first"))]
     width = len(str(root.count))
     columns = {id(root): 0}
     for _depth, node, parent in _walk(root, percent):
@@ -115,7 +117,7 @@ def render_tree(snapshot, invert=False, percent=1, show_name=_own_name):
                                              format_size(node.size), width, node.count)
         if isinstance(node, Node):
             columns[id(node)] = column
-            label = _label(node.frame, show_name)
+            label = _label(node.frame, show_name, paint)
         else:
             label = "%d smaller" % node.nodes
         lines.append("%s  %s%s" % (figures, " " * column, label))

@@ -9,6 +9,7 @@ import os
 from tm.documents import (blocks_document, diff_document, snapshot_document, top_document,
                           traceback_document, traces_document)
 from tm.grouping import domain_text
+from tm.paint import PLAIN
 from tm.statistics import format_size
 from tm.tracebacks import source_line
 
@@ -29,32 +30,34 @@ def _same(filename):
     return filename
 
 
-def place_text(frame, key_type="lineno", show_name=_same):
+def place_text(frame, key_type="lineno", show_name=_same, paint=PLAIN):
     """What names a line of a report."""
-    name = show_name(frame.filename) if frame.has_line else frame.filename
-    if key_type == "filename" or not frame.has_line:
-        return name
-    return "%s:%s" % (name, frame.lineno)
+    if not frame.has_line:
+        if key_type == "function" and frame.function:
+            return paint.function(frame.function) + frame.filename[len(frame.function):]
+        return (paint.function if frame.function else paint.file)(frame.filename)
+    name = paint.file(show_name(frame.filename))
+    return name if key_type == "filename" else "%s:%s" % (name, frame.lineno)
 
 
-def frame_lines(frame, source=source_line, show_name=_same):
+def frame_lines(frame, source=source_line, show_name=_same, paint=PLAIN):
     """The one or two lines of a frame in a traceback."""
     if frame.has_line:
-        text = '  File "%s", line %s' % (show_name(frame.filename), frame.lineno)
+        text = '  File "%s", line %s' % (paint.file(show_name(frame.filename)), frame.lineno)
         if frame.function:
-            text += ", in %s" % frame.function
+            text += ", in %s" % paint.function(frame.function)
     else:
-        text = "  %s" % frame.filename
+        text = "  %s" % place_text(frame, paint=paint)
     line = frame.source_line(source)
     return [text, "    %s" % line] if line else [text]
 
 
 def traceback_lines(traceback, limit=None, most_recent_first=False, source=source_line,
-                    show_name=_same):
+                    show_name=_same, paint=PLAIN):
     """All lines of a traceback."""
     lines = []
     for frame in traceback.selected(limit, most_recent_first):
-        lines.extend(frame_lines(frame, source, show_name))
+        lines.extend(frame_lines(frame, source, show_name, paint))
     return lines
 
 
@@ -62,17 +65,17 @@ def _shown(groups, limit, first):
     return groups[first:] if limit is None else groups[first:first + limit]
 
 
-def _group_lines(statistic, key_type, source_of, show_name):
+def _group_lines(statistic, key_type, source_of, show_name, paint):
     if key_type == "traceback":
         lines = ["%d memory blocks: %.1f KiB" % (statistic.count, statistic.size / 1024)]
         return lines + traceback_lines(statistic.traceback, source=source_of,
-                                       show_name=show_name)
-    place = place_text(statistic.traceback[-1], key_type, show_name)
+                                       show_name=show_name, paint=paint)
+    place = place_text(statistic.traceback[-1], key_type, show_name, paint)
     return ["%s: %s" % (place, statistic.figures())]
 
 
 def render_top(snapshot, key_type, limit, cumulative=False, by="size", first=0, source=None,
-               show_name=_same, source_of=source_line):
+               show_name=_same, source_of=source_line, paint=PLAIN):
     """The text of `tm top`.
 
     limit None shows all; first is how many were on the pages before.  source,
@@ -83,15 +86,16 @@ def render_top(snapshot, key_type, limit, cumulative=False, by="size", first=0, 
     shown = _shown(groups, limit, first)
     if source:
         return "\n".join(_pretty_top(snapshot, groups, shown, first, source, show_name,
-                                     limit)) + "\n"
+                                     limit, paint)) + "\n"
     number = len(groups) if limit is None else limit
     if first:
         lines = ["[ %d to %d of %d ]" % (first + 1, first + len(shown), len(groups))
                  if shown else "[ No more ]"]
     else:
         lines = ["[ Top %d ]" % number]
+    lines = [paint.title(line) for line in lines]
     for statistic in shown:
-        lines.extend(_group_lines(statistic, key_type, source_of, show_name))
+        lines.extend(_group_lines(statistic, key_type, source_of, show_name, paint))
     others, size, count = groups.rest(first + len(shown))
     if others:
         lines.append("%d other: size=%s, count=%d" % (others, format_size(size), count))
@@ -104,15 +108,16 @@ def _short_name(filename):
     return os.sep.join(filename.split(os.sep)[-2:])
 
 
-def _pretty_top(snapshot, groups, shown, first, source, show_name, limit):
+def _pretty_top(snapshot, groups, shown, first, source, show_name, limit, paint):
     key_type = groups.key_type
     if show_name is _same:
         show_name = _short_name
-    lines = ["Top %d %s" % (len(groups) if limit is None else limit, NOUNS[key_type])]
+    lines = [paint.title("Top %d %s" % (len(groups) if limit is None else limit,
+                                        NOUNS[key_type]))]
     for number, statistic in enumerate(shown, first + 1):
         frame = statistic.traceback[-1]
-        lines.append("#%d: %s: %.1f KiB" % (number, place_text(frame, key_type, show_name),
-                                            statistic.size / 1024))
+        lines.append("#%d: %s: %.1f KiB" % (number, place_text(frame, key_type, show_name,
+                                                               paint), statistic.size / 1024))
         line = frame.source_line(source)
         if line:
             lines.append("    %s" % line)
@@ -124,50 +129,52 @@ def _pretty_top(snapshot, groups, shown, first, source, show_name, limit):
 
 
 def render_diff(old, new, key_type, limit, cumulative=False, show_name=_same,
-                source_of=source_line):
+                source_of=source_line, paint=PLAIN):
     """The text of `tm diff`."""
     groups = new.differences(old, key_type, cumulative)
     shown = _shown(groups, limit, 0)
-    lines = ["[ Top %d differences ]" % (len(groups) if limit is None else limit)]
+    lines = [paint.title("[ Top %d differences ]" % (len(groups) if limit is None else limit))]
     for difference in shown:
-        place = place_text(difference.traceback[-1], key_type, show_name)
+        place = place_text(difference.traceback[-1], key_type, show_name, paint)
         if key_type == "traceback":
             lines.append(difference.figures())
             lines.extend(traceback_lines(difference.traceback, source=source_of,
-                                         show_name=show_name))
+                                         show_name=show_name, paint=paint))
         else:
             lines.append("%s: %s" % (place, difference.figures()))
     return "\n".join(lines) + "\n"
 
 
 def render_traceback(address, block, limit=None, most_recent_first=False, source=source_line,
-                     show_name=_same):
+                     show_name=_same, paint=PLAIN):
     """The text of `tm traceback` for an address; block is None when it is not traced."""
     if block is None:
         return ("%#x: not traced (allocated before tracing started, freed, or not a heap "
                 "address).\n" % address)
     order = "most recent" if most_recent_first else "oldest"
-    lines = ["%#x: %d B in %s, allocated at (%s call first):"
-             % (block.address, block.size, domain_text(block.domain), order)]
-    lines.extend(traceback_lines(block.traceback, limit, most_recent_first, source, show_name))
+    lines = ["%s: %d B in %s, allocated at (%s call first):"
+             % (paint.address("%#x" % block.address), block.size, domain_text(block.domain),
+                order)]
+    lines.extend(traceback_lines(block.traceback, limit, most_recent_first, source, show_name,
+                                 paint))
     return "\n".join(lines) + "\n"
 
 
-def render_traces(snapshot, limit, show_name=_same):
+def render_traces(snapshot, limit, show_name=_same, paint=PLAIN):
     """The text of `tm traces`: equal blocks share a line, the largest come first."""
     lines = []
     for trace, count in snapshot.largest_rows(limit):
-        place = place_text(trace.traceback[-1], "lineno", show_name)
+        place = place_text(trace.traceback[-1], "lineno", show_name, paint)
         lines.append("%s: %s%s" % (place, format_size(trace.size),
                                    " in %s" % plural(count, "block") if count > 1 else ""))
     return "\n".join(lines) + "\n" if lines else ""
 
 
-def render_blocks(blocks, show_name=_same):
+def render_blocks(blocks, show_name=_same, paint=PLAIN):
     """The text of `tm traces -address`: a line for each block."""
-    return "".join("%#x: %s: %s\n" % (block.address,
-                                      place_text(block.traceback[-1], "lineno", show_name),
-                                      format_size(block.size)) for block in blocks)
+    return "".join("%s: %s: %s\n" % (paint.address("%#x" % block.address),
+                                     place_text(block.traceback[-1], "lineno", show_name, paint),
+                                     format_size(block.size)) for block in blocks)
 
 
 def render_snapshot(snapshot):

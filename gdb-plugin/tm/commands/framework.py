@@ -12,6 +12,8 @@ import gdb
 
 import _tm
 from tm import frames, inferior, options, process
+from tm.commands import style
+from tm.commands.history import last_history_entry
 from tm.commands.output import plural, warn
 from tm.commands.terminal import progress_shown
 from tm.errors import TmError
@@ -130,12 +132,6 @@ class RepeatDetector:
         return bool(entry) and last == (self._prompts - 1, command, text, entry)
 
 
-def last_history_entry() -> str:
-    """Number and text of the line typed last; "" when gdb keeps no history."""
-    lines = gdb.execute("show commands", to_string=True).splitlines()
-    return lines[-1] if lines else ""
-
-
 # ---- commands --------------------------------------------------------------
 
 def complete_file(word: str) -> List[str]:
@@ -192,6 +188,7 @@ class TmCommand(gdb.Command):
             check(self.declaration)
         self.repeated = self.declaration.repeats and repeats is not None \
             and repeats.is_repeat(self.declaration.name, text, from_tty)
+        style.begin(from_tty)
         with progress_shown():
             self.run(values, from_tty)
         for text in frames.complaints():

@@ -1,11 +1,11 @@
 """What commands say, and how: text, warnings, JSON, tables.
 
 May use: gdb.write.  Must never print by any other way, so that paging, `pipe`,
-logging and MI see all of it; and never writes escape sequences, so that it is
-plain text wherever it goes.
+logging and MI see all of it.  Escape sequences come from tm.commands.style alone.
 """
 
 import json
+import re
 import textwrap
 from typing import Any, Dict, List, Sequence
 
@@ -14,8 +14,13 @@ import gdb
 from tm.commands.terminal import clear_line
 
 
+# Names come out of files and may hold anything; of what controls a terminal only styles pass.
+CONTROLS = re.compile("[\\0-\\x08\\x0b-\\x1a\\x1c-\\x1f\\x7f-\\x9f]|\\x1b(?!\\[[0-9;]*m)")
+
+
 def printable(text: str) -> str:
-    """The text with what the host's character set lacks written as escapes."""
+    """The text with control characters, and what the host's character set lacks, as escapes."""
+    text = CONTROLS.sub(lambda found: "\\x%02x" % ord(found.group()), text)
     charset = gdb.host_charset() if hasattr(gdb, "host_charset") else "utf-8"
     try:
         return text.encode(charset, "backslashreplace").decode(charset)
@@ -60,6 +65,12 @@ def wrapped(text: str, indent: str) -> List[str]:
     return textwrap.wrap(text, max(width - 1, 20), subsequent_indent=indent,
                          break_on_hyphens=False, break_long_words=False,
                          drop_whitespace=True) or [text]
+
+
+def fitted(text: str) -> str:
+    """Prose whose lines fit `set width`."""
+    return "\n".join(line for each in text.rstrip("\n").split("\n")
+                     for line in wrapped(each, "    "))
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

@@ -12,7 +12,7 @@ import gdb
 from tm import calltree, inferior, process, residency, summary
 from tm.commands import selection, sources
 from tm.commands.framework import TmCommand, command
-from tm.commands.output import write, write_json
+from tm.commands.output import fitted, write, write_json
 from tm.commands.reports import DOMAIN, SNAPSHOT, choose
 from tm.errors import TmError
 from tm.options import Argument, Declaration, Option, Parsed
@@ -37,8 +37,8 @@ class Tree(TmCommand):
         if values.json:
             write_json(calltree.tree_document(snapshot, values.invert, values.min))
         else:
-            show_name = sources.display().get("show_name", os.path.basename)
-            write(calltree.render_tree(snapshot, values.invert, values.min, show_name))
+            write(calltree.render_tree(snapshot, values.invert, values.min,
+                                       **{"show_name": os.path.basename, **sources.display()}))
 
 
 def process_memory() -> Optional[Dict[str, Any]]:
@@ -75,8 +75,9 @@ class Stats(TmCommand):
         if values.json:
             write_json(document)
         else:
-            write(summary.render_stats(document, residency.lines(memory) if memory else (),
-                                       gdb.parameter("width") or None))
+            write(fitted(summary.render_stats(document,
+                                              residency.lines(memory) if memory else (),
+                                              gdb.parameter("width") or None)))
 
 
 @command

@@ -7,11 +7,12 @@ inferior, and must never fail: a source that is not there is an empty line.
 import linecache
 import os
 import re
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import gdb
 
 from tm import settings
+from tm.commands import style
 
 RULE = re.compile(r"^\s*`(.*)' -> `(.*)'\.$", re.MULTILINE)
 
@@ -68,10 +69,10 @@ def relative(filename: str) -> str:
     return filename if below == os.pardir or below.startswith(os.pardir + os.sep) else below
 
 
-def display() -> Dict[str, Callable]:
+def display() -> Dict[str, Any]:
     """How `tm.render` shows names and lines, by the settings: its keyword arguments."""
-    shown: Dict[str, Callable] = {}
-    style = settings.value("filename")
-    if style != "full":
-        shown["show_name"] = basename if style == "basename" else relative
+    shown: Dict[str, Any] = {"paint": style.current()}
+    names = settings.value("filename")
+    if names != "full":
+        shown["show_name"] = basename if names == "basename" else relative
     return shown

@@ -98,10 +98,15 @@ def _is_drawn_by_tui() -> bool:
         return False  # a gdb that was built without it
 
 
+def is_for_people() -> bool:
+    """Whether this gdb's output goes to a terminal that understands escape sequences."""
+    return os.isatty(TERMINAL) and os.environ.get("TERM", "dumb") != "dumb" \
+        and _is_for_people(_gdb_options())
+
+
 def has_place() -> bool:
     """Whether a line that is overwritten makes sense in this session, now."""
-    return os.isatty(TERMINAL) and os.environ.get("TERM", "dumb") != "dumb" \
-        and _is_for_people(_gdb_options()) and not _is_drawn_by_tui()
+    return is_for_people() and not _is_drawn_by_tui()
 
 
 _line: Optional[ProgressLine] = None

@@ -11,7 +11,7 @@ from typing import Any, Dict, List
 from tm import inferior, process, settings, unload
 from tm.commands import framework
 from tm.commands.framework import TmCommand, check_stopped, command
-from tm.commands.output import plural, warn, wrapped, write, write_json
+from tm.commands.output import fitted, plural, warn, write, write_json
 from tm.errors import TmError
 from tm.model import _format_size
 from tm.options import Argument, Declaration, Parsed
@@ -137,7 +137,7 @@ class Status(TmCommand):
         if values.json:
             write_json(dict({"command": "status"}, **{key: status[key] for key in STATUS_KEYS}))
         else:
-            write("\n".join(status_lines(status, framework.has_target())))
+            write(fitted("\n".join(status_lines(status, framework.has_target()))))
 
 
 def status_lines(status: Dict[str, Any], has_process: bool) -> List[str]:
@@ -171,7 +171,7 @@ def status_lines(status: Dict[str, Any], has_process: bool) -> List[str]:
         name += " (domain %d)" % entry["domain"] if entry["domain"] else ""
         modules.setdefault(entry["module"] or "?", []).append(name)
     for module, functions in modules.items():
-        lines += wrapped("  %s: %s" % (module, ", ".join(functions)), "    ")
+        lines.append("  %s: %s" % (module, ", ".join(functions)))
     return lines
 
 
