@@ -40,8 +40,8 @@ class ProgressLine:
         self._due = now + PERIOD
         columns = os.get_terminal_size(self._descriptor).columns or 80
         text = line_text(step, done, columns - 1)
+        self._is_shown = True  # first: Ctrl-C may come between the two
         self._write("\r" + text + ERASE_TO_END)
-        self._is_shown = True
 
     def clear(self) -> None:
         """Takes the line off the screen; work that goes on is shown after a new delay."""
