@@ -17,12 +17,14 @@
 
 /* Written by its own thread alone (or, harmlessly, by those that share its thread pointer). */
 struct tm_thread {
-	uint32_t state;    /* THREAD_* */
-	uint32_t number;   /* index of its struct tm_counter; number + 1 owns locks */
-	uint32_t tid;      /* as the kernel knows it */
-	uint32_t capacity; /* frames that the arrays below can take */
-	uint64_t active;   /* domains whose allocators it is calling, bit domain % 64 */
-	uint64_t entry;    /* address of the outermost hook's struct tm_entry */
+	uint32_t state;         /* THREAD_* */
+	uint32_t number;        /* index of its struct tm_counter; number + 1 owns locks */
+	uint32_t tid;           /* as the kernel knows it */
+	uint32_t capacity;      /* frames that the arrays below can take */
+	uint64_t active;        /* domains whose allocators it is calling, bit domain % 64 */
+	uint64_t entry;         /* address of the outermost hook's struct tm_entry */
+	uint64_t sample_left;   /* bytes that go by before the next sample point; sample.h */
+	uint64_t sample_random; /* state of its random numbers; 0: sample_left is not yet drawn */
 	struct tm_stack stack;
 	struct tm_memo memo;
 	uint64_t frames;         /* address of uint64_t[capacity]: what the unwinder found */

@@ -178,6 +178,9 @@ struct tm_counter {
 #define TM_COUNTER_BATCH 65536
 #define TM_MAX_THREADS 16384u
 
+#define TM_SAMPLE_MIN 1024u
+#define TM_SAMPLE_MAX (UINT64_C(1) << 40)
+
 /*
  * Everything that `clear` forgets.  A hook reads the header's `generation`
  * once and stays with it; clearing publishes a new one, so no thread that was
@@ -190,16 +193,18 @@ struct tm_generation {
 	uint64_t index;           /* helper's own: the index over the nodes */
 	uint64_t locks;           /* helper's own: its locks, wiped in a child of fork */
 	uint64_t retired;         /* next older generation whose memory is not yet given back */
-	int64_t current;          /* bytes told by all threads; atomic */
-	int64_t peak;             /* bytes; atomic maximum */
+	int64_t current;          /* bytes told by all threads (sampling: estimated); atomic */
+	int64_t peak;             /* bytes, likewise; atomic maximum */
 	uint64_t memory;          /* bytes mapped for this generation; atomic */
 	uint64_t regions;         /* helper's own: list of its mappings */
 	uint32_t node_count;      /* ids given out, id 0 included; intern lock */
 	uint32_t traceback_count; /* distinct tracebacks that were ever recorded; intern lock */
 	uint32_t limit;           /* frames a traceback keeps at most; constant */
 	uint32_t id;              /* number of this generation; constant */
-	uint64_t sample_period;   /* bytes; 0: every block */
-	uint64_t reserved[3];
+	uint64_t sample_period;   /* bytes, see tm_sample.h; 0: every block; constant */
+	uint64_t min_size;        /* bytes; smaller blocks are not recorded; constant */
+	uint64_t filter;          /* helper's own: 0 when every block is recorded; sample.h */
+	uint64_t reserved;
 };
 
 /* ---- modules ---------------------------------------------------------- */
@@ -322,7 +327,8 @@ struct tm_header {
 	uint32_t loader_events; /* counts TM_SHAPE_LOADER calls */
 	uint32_t quiet;         /* 1: no system calls but for memory; written by the debugger */
 	uint8_t helper_build_id[24]; /* of the helper's file; written by the debugger */
-	uint64_t reserved[6];
+	uint64_t sample_seed;        /* what the random gaps begin with; written by `start` */
+	uint64_t reserved[5];
 };
 
 _Static_assert(sizeof(struct tm_slot) == 16, "a slot is 16 bytes");
@@ -357,9 +363,10 @@ struct tm_image {
 	uint64_t current;    /* bytes */
 	uint64_t peak;       /* bytes */
 	uint64_t dropped;
-	uint64_t untracked_frees;
-	uint64_t sample_period;
-	uint64_t rows; /* offset of struct tm_row[row_count] */
+	uint64_t untracked_frees; /* 0 when not every block is recorded */
+	uint64_t sample_period;   /* as in tm_generation */
+	uint64_t min_size;        /* likewise */
+	uint64_t rows;            /* offset of struct tm_row[row_count] */
 	uint64_t row_count;
 	uint64_t nodes; /* offset of struct tm_image_node[node_count] */
 	uint64_t node_count;
@@ -388,7 +395,7 @@ struct tm_image_node {
 
 #define TM_NO_NODE 0xffffffffu
 
-_Static_assert(sizeof(struct tm_image) == 152, "image version 1");
+_Static_assert(sizeof(struct tm_image) == 160, "image version 1");
 _Static_assert(sizeof(struct tm_row) == 32, "image version 1");
 _Static_assert(sizeof(struct tm_image_node) == 16, "image version 1");
 

@@ -96,6 +96,8 @@ static const struct field fields[] = {
 	FIELD(tm_generation, limit),
 	FIELD(tm_generation, id),
 	FIELD(tm_generation, sample_period),
+	FIELD(tm_generation, min_size),
+	FIELD(tm_generation, filter),
 	FIELD(tm_generation, reserved),
 
 	STRUCT(tm_module),
@@ -168,6 +170,7 @@ static const struct field fields[] = {
 	FIELD(tm_header, loader_events),
 	FIELD(tm_header, quiet),
 	FIELD(tm_header, helper_build_id),
+	FIELD(tm_header, sample_seed),
 	FIELD(tm_header, reserved),
 
 	STRUCT(tm_image),
@@ -184,6 +187,7 @@ static const struct field fields[] = {
 	FIELD(tm_image, dropped),
 	FIELD(tm_image, untracked_frees),
 	FIELD(tm_image, sample_period),
+	FIELD(tm_image, min_size),
 	FIELD(tm_image, rows),
 	FIELD(tm_image, row_count),
 	FIELD(tm_image, nodes),
@@ -244,6 +248,8 @@ static const struct constant constants[] = {
 	CONSTANT(NODE_CHUNKS),
 	CONSTANT(COUNTER_BATCH),
 	CONSTANT(MAX_THREADS),
+	CONSTANT(SAMPLE_MIN),
+	CONSTANT(SAMPLE_MAX),
 	CONSTANT(SHAPE_ALLOC),
 	CONSTANT(SHAPE_FREE),
 	CONSTANT(SHAPE_REALLOC),
