@@ -8,6 +8,7 @@
 #include "counter.h"
 #include "lock.h"
 #include "modules.h"
+#include "sample.h"
 #include "table.h"
 #include "thread.h"
 #include "track.h"
@@ -63,7 +64,8 @@ static void generation_destroy(struct tm_generation *generation)
 	arena_unmap_alone(generation, TM_PAGE);
 }
 
-static struct tm_generation *generation_new(uint32_t limit, uint32_t id)
+static struct tm_generation *generation_new(uint32_t limit, uint64_t sample_period,
+					    uint64_t min_size, uint32_t id)
 {
 	struct tm_generation *generation = arena_map_alone(TM_PAGE);
 
@@ -71,11 +73,16 @@ static struct tm_generation *generation_new(uint32_t limit, uint32_t id)
 		return NULL;
 	generation->limit = limit;
 	generation->id = id;
+	generation->sample_period = sample_period;
+	generation->min_size = min_size;
+	if (sample_period || min_size)
+		generation->filter = (uint64_t)arena_map(generation, SAMPLE_FILTER_BYTES);
 	generation->locks = (uint64_t)arena_map_alone(sizeof(struct tm_locks));
 	arena_wipe_on_fork((void *)generation->locks, sizeof(struct tm_locks));
 	generation->counters =
 		(uint64_t)arena_map(generation, TM_MAX_THREADS * sizeof(struct tm_counter));
-	if (!generation->locks || !generation->counters || table_init(generation) ||
+	if (!generation->locks || !generation->counters ||
+	    ((sample_period || min_size) && !generation->filter) || table_init(generation) ||
 	    traceback_init(generation)) {
 		generation_destroy(generation);
 		return NULL;
@@ -107,10 +114,11 @@ static void generation_publish(struct tm_generation *generation)
 	}
 }
 
-static long generation_replace(uint32_t limit)
+static long generation_replace(uint32_t limit, uint64_t sample_period, uint64_t min_size)
 {
 	const struct tm_generation *old = (const struct tm_generation *)tm_header.generation;
-	struct tm_generation *new = generation_new(limit, old ? old->id + 1 : 1);
+	struct tm_generation *new =
+		generation_new(limit, sample_period, min_size, old ? old->id + 1 : 1);
 
 	if (!new)
 		return -TM_ENOMEM;
@@ -120,16 +128,19 @@ static long generation_replace(uint32_t limit)
 
 /* ---- what the debugger calls ------------------------------------------- */
 
-long tm_control_start(uint32_t limit)
+long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size, uint64_t seed)
 {
 	struct tm_timespec now = {0, 0};
 	long error;
 
-	if (limit < 1 || limit > TM_MAX_FRAMES)
+	if (limit < 1 || limit > TM_MAX_FRAMES || min_size > TM_SAMPLE_MAX ||
+	    (sample_period && sample_period < TM_SAMPLE_MIN) || sample_period > TM_SAMPLE_MAX)
 		return -TM_EINVAL;
-	error = generation_replace(limit);
+	error = generation_replace(limit, sample_period, min_size);
 	if (error)
 		return error;
+	tm_header.sample_seed = seed;
+	sample_restart();
 	sys_clock_gettime(TM_CLOCK_REALTIME, &now);
 	tm_header.start_time = (uint64_t)now.seconds * 1000000000u + (uint64_t)now.nanoseconds;
 	tm_header.dropped = 0;
@@ -143,7 +154,7 @@ long tm_control_stop(void)
 {
 	store_release(&tm_header.state, TM_STATE_IDLE);
 	tm_track_stop();
-	if (generation_replace(1) && !thread_any_inside())
+	if (generation_replace(1, 0, 0) && !thread_any_inside())
 		generation_publish(NULL); /* there is no memory for one, and no need */
 	return 0;
 }
@@ -152,7 +163,7 @@ long tm_control_clear(void)
 {
 	const struct tm_generation *old = (const struct tm_generation *)tm_header.generation;
 
-	long error = generation_replace(old->limit);
+	long error = generation_replace(old->limit, old->sample_period, old->min_size);
 
 	if (!error)
 		tm_header.dropped = 0;
@@ -282,7 +293,7 @@ long tm_control_canary(void)
 
 	if (!thread || !entry)
 		return 1;
-	own = generation_new(1, UINT32_MAX);
+	own = generation_new(1, 0, 0, UINT32_MAX);
 	if (!own)
 		return -TM_ENOMEM;
 	spare.state = THREAD_OUTSIDE;

@@ -11,8 +11,14 @@
 /* Once after the helper was copied in: makes the header valid. */
 long tm_control_init(void) TM_HIDDEN;
 
-/* Starts a fresh table with tracebacks of at most limit frames (1 to TM_MAX_FRAMES). */
-long tm_control_start(uint32_t limit) TM_HIDDEN;
+/*
+ * Starts a fresh table with tracebacks of at most limit frames (1 to TM_MAX_FRAMES).
+ * sample_period: 0, or bytes from TM_SAMPLE_MIN to TM_SAMPLE_MAX: see tm_sample.h.
+ * min_size: blocks of fewer bytes are not recorded; to TM_SAMPLE_MAX.
+ * seed: any number; the same one draws the same gaps.
+ */
+long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
+		      uint64_t seed) TM_HIDDEN;
 
 /* Stops recording and forgets the traces. */
 long tm_control_stop(void) TM_HIDDEN;

@@ -12,6 +12,7 @@
  * Must never call the program's code but through tm_call_original.
  */
 #include "counter.h"
+#include "sample.h"
 #include "table.h"
 #include "thread.h"
 
@@ -166,11 +167,34 @@ static uint32_t take_traceback(struct tm_generation *generation, struct tm_threa
 				(uint64_t *)thread->memo_addresses, (uint32_t *)thread->memo_ids);
 }
 
+/* Where not every block is recorded: the filter knows of it, and it counts as what it stands for. */
+static TM_NOINLINE bool put_chosen(struct tm_generation *generation, struct tm_thread *thread,
+				   const struct tm_block *block)
+{
+	uint64_t replaced, period = generation->sample_period;
+	enum table_result result;
+
+	sample_count(generation->filter, block->address, +1);
+	result = table_put(generation, thread->number + 1, block, &replaced);
+	if (result != TABLE_NONE)
+		sample_count(generation->filter, block->address, -1);
+	if (result == TABLE_DROPPED) {
+		count_dropped();
+		return false;
+	}
+	counter_add(generation, thread->number,
+		    (int64_t)(tm_sample_bytes(block->size, period) -
+			      tm_sample_bytes(replaced, period)));
+	return true;
+}
+
 static bool put(struct tm_generation *generation, struct tm_thread *thread,
 		const struct tm_block *block)
 {
 	uint64_t replaced;
 
+	if (unlikely(generation->filter))
+		return put_chosen(generation, thread, block);
 	if (unlikely(table_put(generation, thread->number + 1, block, &replaced) ==
 		     TABLE_DROPPED)) {
 		count_dropped();
@@ -180,13 +204,15 @@ static bool put(struct tm_generation *generation, struct tm_thread *thread,
 	return true;
 }
 
-/* False when the record is lost. */
+/* False when the record is lost; a block that is left out is none. */
 static inline bool record(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
 			  uint64_t address, uint64_t size)
 {
 	struct tm_generation *generation = current_generation();
 	struct tm_block block = {.address = address, .size = size, .domain = domain};
 
+	if (unlikely(generation->filter) && !sample_takes(generation, thread, size))
+		return true;
 	block.traceback = take_traceback(generation, thread, entry, domain);
 	if (unlikely(!block.traceback)) {
 		count_dropped();
@@ -195,11 +221,29 @@ static inline bool record(struct tm_thread *thread, const struct tm_entry *entry
 	return put(generation, thread, &block);
 }
 
-static bool forget(struct tm_generation *generation, struct tm_thread *thread, uint32_t domain,
-		   uint64_t address, struct tm_block *ret)
+static TM_NOINLINE bool forget_chosen(struct tm_generation *generation, struct tm_thread *thread,
+				      uint32_t domain, uint64_t address, struct tm_block *ret)
 {
 	enum table_result result = table_take(generation, thread->number + 1, address, domain, ret);
 
+	if (result == TABLE_FOUND) {
+		sample_count(generation->filter, address, -1);
+		counter_add(generation, thread->number,
+			    -(int64_t)tm_sample_bytes(ret->size, generation->sample_period));
+	} else if (result == TABLE_DROPPED)
+		count_dropped();
+	return result == TABLE_FOUND;
+}
+
+static bool forget(struct tm_generation *generation, struct tm_thread *thread, uint32_t domain,
+		   uint64_t address, struct tm_block *ret)
+{
+	enum table_result result;
+
+	if (unlikely(generation->filter))
+		return sample_may_hold(generation->filter, address) &&
+		       forget_chosen(generation, thread, domain, address, ret);
+	result = table_take(generation, thread->number + 1, address, domain, ret);
 	if (likely(result == TABLE_FOUND))
 		counter_add(generation, thread->number, -(int64_t)ret->size);
 	else if (unlikely(result == TABLE_DROPPED))
@@ -319,9 +363,14 @@ uint64_t tm_hook_resize(const struct tm_entry *entry)
 	size = requested_size(entry);
 	result = guarded_call(thread, entry);
 	generation = current_generation();
-	if (result >= size && forget(generation, thread, domain_of(entry), address, &old)) {
+	if (result >= size) {
+		bool had = forget(generation, thread, domain_of(entry), address, &old);
+
 		old.size = size;
-		put(generation, thread, &old);
+		if (generation->filter) /* what it was is not known of most, so all are new */
+			record(thread, entry, domain_of(entry), address, size);
+		else if (had)
+			put(generation, thread, &old);
 	}
 	guard_leave(thread, entry);
 	return result;
@@ -353,22 +402,27 @@ uint64_t tm_hook_remap(const struct tm_entry *entry)
 	return hook_realloc(entry, MAP_FAILED);
 }
 
+static void put_part(struct tm_generation *generation, struct tm_thread *thread,
+		     const struct tm_block *old, uint64_t start, uint64_t end)
+{
+	struct tm_block part = *old;
+
+	part.address = start;
+	part.size = end - start;
+	if (!generation->filter || sample_keeps(generation, thread, old->size, part.size))
+		put(generation, thread, &part);
+}
+
 /* Puts back what is left of a mapping in front of `start` and behind `end`. */
 static void put_rest(struct tm_generation *generation, struct tm_thread *thread,
 		     const struct tm_block *old, uint64_t start, uint64_t end)
 {
-	struct tm_block rest = *old;
 	uint64_t old_end = old->address + old->size;
 
-	if (old->address < start) {
-		rest.size = start - old->address;
-		put(generation, thread, &rest);
-	}
-	if (old_end > end) {
-		rest.address = end;
-		rest.size = old_end - end;
-		put(generation, thread, &rest);
-	}
+	if (old->address < start)
+		put_part(generation, thread, old, old->address, start);
+	if (old_end > end)
+		put_part(generation, thread, old, end, old_end);
 }
 
 /* The mapping that holds `start`, taken out of the table. */

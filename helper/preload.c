@@ -1,7 +1,7 @@
 /*
  * libtm-preload.so: traces a program from its start, without a debugger.
  *
- *     TM_TRACE=NFRAME LD_PRELOAD=…/libtm-preload.so program
+ *     TM_TRACE=NFRAME [TM_SAMPLE=BYTES] [TM_MIN_SIZE=SIZE] LD_PRELOAD=…/libtm-preload.so program
  *
  * The allocator functions of preload.h are stubs here.  At the first call of
  * one the helper's image is mapped as the debugger would map it, so that every
@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "preload.h"
@@ -271,28 +272,102 @@ static struct tm_header *map_helper(void)
 	return header;
 }
 
-/* TM_TRACE: how many frames.  0 when nothing is to be traced, or the value makes no sense. */
-static uint32_t wanted_frames(void)
+/* The variable of the environment whose name and = this is; NULL when it is absent or empty. */
+static const char *variable_of(const char *name)
 {
-	static const char name[] = "TM_TRACE=";
-	const char *c;
-	uint32_t frames = 0;
 	char **variable = environ;
 
 	while (*variable && !begins_with(*variable, name))
 		variable++;
-	if (!*variable || !(*variable)[strlen(name)])
-		return 0;
-	for (c = *variable + strlen(name); *c >= '0' && *c <= '9' && frames <= TM_MAX_FRAMES; c++)
-		frames = frames * 10 + (uint32_t)(*c - '0');
-	if (!*c && frames >= 1 && frames <= TM_MAX_FRAMES)
-		return frames;
-	complain(*variable, " is not a number of frames from 1 to 1000" UNTRACED);
-	return 0;
+	return *variable && (*variable)[strlen(name)] ? *variable : NULL;
 }
 
-static struct tm_header *start_tracing(uint32_t frames)
+/* Digits up to the end, or to a point or unit; more than 2^50 is as good as that. */
+static const char *read_digits(const char *c, uint64_t *ret)
 {
+	for (*ret = 0; *c >= '0' && *c <= '9'; c++)
+		if (*ret < UINT64_C(1) << 50)
+			*ret = *ret * 10 + (uint64_t)(*c - '0');
+	return c;
+}
+
+/* `512`, `64KiB`, `1.5M`: the sizes of tm's commands.  False when it is none. */
+static bool read_size(const char *text, uint64_t *ret)
+{
+	static const char units[] = "kmgt";
+	uint64_t whole, fraction = 0, scale = 1, unit = 1;
+	const char *c = read_digits(text, &whole), *found;
+
+	if (c == text)
+		return false;
+	if (*c == '.')
+		for (c++; *c >= '0' && *c <= '9' && scale < 1000000; c++, scale *= 10)
+			fraction = fraction * 10 + (uint64_t)(*c - '0');
+	found = *c ? strchr(units, *c | 0x20) : NULL;
+	if (found) {
+		unit = UINT64_C(1) << 10 * (found - units + 1);
+		c++;
+		if ((c[0] | 0x20) == 'i' && (c[1] | 0x20) == 'b')
+			c += 2;
+	} else if ((*c | 0x20) == 'b') {
+		c++;
+	}
+	if (*c || whole > TM_SAMPLE_MAX)
+		return false;
+	*ret = whole > TM_SAMPLE_MAX / unit ? TM_SAMPLE_MAX + 1
+					    : whole * unit + fraction * unit / scale;
+	return true;
+}
+
+/* What to trace, of the environment. */
+struct choice {
+	uint32_t frames;
+	uint64_t sample_period;
+	uint64_t min_size;
+};
+
+/* False when nothing is to be traced, or a value makes no sense. */
+static bool read_choice(struct choice *ret)
+{
+	const char *trace = variable_of("TM_TRACE="), *sample = variable_of("TM_SAMPLE=");
+	const char *min_size = variable_of("TM_MIN_SIZE="), *end;
+	uint64_t frames;
+
+	*ret = (struct choice){0};
+	if (!trace)
+		return false;
+	end = read_digits(trace + strlen("TM_TRACE="), &frames);
+	if (*end || frames < 1 || frames > TM_MAX_FRAMES) {
+		complain(trace, " is not a number of frames from 1 to 1000" UNTRACED);
+		return false;
+	}
+	ret->frames = (uint32_t)frames;
+	if (sample && (!read_size(sample + strlen("TM_SAMPLE="), &ret->sample_period) ||
+		       ret->sample_period < TM_SAMPLE_MIN || ret->sample_period > TM_SAMPLE_MAX)) {
+		complain(sample, " is not a size from 1KiB to 1TiB" UNTRACED);
+		return false;
+	}
+	if (min_size && (!read_size(min_size + strlen("TM_MIN_SIZE="), &ret->min_size) ||
+			 ret->min_size > TM_SAMPLE_MAX)) {
+		complain(min_size, " is not a size up to 1TiB" UNTRACED);
+		return false;
+	}
+	return true;
+}
+
+/* Another number in every process. */
+static uint64_t random_seed(void)
+{
+	struct timespec now = {0, 0};
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec +
+	       ((uint64_t)getpid() << 40);
+}
+
+static struct tm_header *start_tracing(const struct choice *choice)
+{
+	long (*control_start)(uint32_t, uint64_t, uint64_t, uint64_t);
 	struct tm_header *header = map_helper();
 	uint32_t i;
 
@@ -300,7 +375,9 @@ static struct tm_header *start_tracing(uint32_t frames)
 		complain("no memory for the helper", UNTRACED);
 		return NULL;
 	}
-	if (!((long (*)(uint32_t))(header->image_start + IMAGE_tm_control_start))(frames))
+	control_start = (long (*)(uint32_t, uint64_t, uint64_t, uint64_t))(header->image_start +
+									   IMAGE_tm_control_start);
+	if (!control_start(choice->frames, choice->sample_period, choice->min_size, random_seed()))
 		return header;
 	complain("no memory for the trace table", UNTRACED);
 	for (i = 0; i < STUBS; i++)
@@ -326,7 +403,8 @@ static bool tell_libgcc(const struct tm_header *header)
 /* Once, at the first call or, if there is none, when the library is initialised. */
 static void start(void)
 {
-	uint32_t expected = FRESH, frames, i;
+	uint32_t expected = FRESH, i;
+	struct choice choice;
 	int before = errno;
 
 	/* Before libc knows its environment the loader alone allocates. */
@@ -335,9 +413,8 @@ static void start(void)
 		return;
 	for (i = 0; i < STUBS; i++)
 		tm_preload_patches[i].original = find_function(tm_preload_patches[i].name);
-	frames = wanted_frames();
-	if (frames)
-		traced = start_tracing(frames);
+	if (read_choice(&choice))
+		traced = start_tracing(&choice);
 	if (traced)
 		told_libgcc = tell_libgcc(traced);
 	__atomic_store_n(&state, STARTED, __ATOMIC_RELEASE);

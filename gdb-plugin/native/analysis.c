@@ -7,8 +7,11 @@
 #define _GNU_SOURCE /* qsort_r */
 #include "analysis.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "estimate.h"
 
 static struct tm_error *too_much(void)
 {
@@ -89,25 +92,11 @@ void pairs_deinit(struct pairs *pairs)
 
 /* ---- sums ------------------------------------------------------------------------ */
 
-struct sum {
-	uint64_t size;
-	uint64_t count;
-};
-
-static int sum_add(struct sum *sum, uint64_t size, uint64_t count)
-{
-	return __builtin_add_overflow(sum->size, size, &sum->size) ||
-	       __builtin_add_overflow(sum->count, count, &sum->count) ||
-	       (sum->size | sum->count) >> 63;
-}
-
 /* Adds `row` to `sum`. */
-static int sum_add_row(struct sum *sum, const struct trace_row *row)
+static int sum_add_row(struct estimate *sum, const struct traces *traces,
+		       const struct trace_row *row)
 {
-	uint64_t size;
-
-	return __builtin_mul_overflow(row->size, row->count, &size) ||
-	       sum_add(sum, size, row->count);
+	return estimate_add_blocks(sum, row->size, row->count, traces->period);
 }
 
 /* The groups of one or two snapshots: numbers from 0, the same for both. */
@@ -116,37 +105,36 @@ struct grouping {
 	enum group_order order;
 	const uint32_t *ranks; /* by key: its place among all keys, in their order */
 	size_t key_count;
-	struct pairs pairs;   /* tracebacks: (parent's number + 1, key); sizes: (size, 0) … */
-	uint32_t *depths;     /* tracebacks: by number, frames */
-	struct sum *sums[2];  /* new, old; by number */
-	uint32_t *members[2]; /* tracebacks: by node, its number */
+	struct pairs pairs;       /* tracebacks: (parent's number + 1, key); sizes: (size, 0) … */
+	uint32_t *depths;         /* tracebacks: by number, frames */
+	struct estimate *sums[2]; /* new, old; by number */
+	uint32_t *members[2];     /* tracebacks: by node, its number */
 };
 
-static struct tm_error *sum_recent(const struct traces *traces, struct sum *sums)
+static struct tm_error *sum_recent(const struct traces *traces, struct estimate *sums)
 {
 	for (size_t i = 0; i < traces->row_count; i++) {
 		const struct trace_row *row = &traces->rows[i];
 
-		if (sum_add_row(&sums[traces->keys[traces->nodes[row->node].frame]], row))
+		if (sum_add_row(&sums[traces->keys[traces->nodes[row->node].frame]], traces, row))
 			return too_much();
 	}
 	return NULL;
 }
 
 /* What is allocated below each node, itself included. */
-static struct tm_error *sum_nodes(const struct traces *traces, struct sum **ret)
+static struct tm_error *sum_nodes(const struct traces *traces, struct estimate **ret)
 {
-	struct sum *sums = calloc(traces->node_count + 1, sizeof(*sums));
+	struct estimate *sums = calloc(traces->node_count + 1, sizeof(*sums));
 	int failed = 0;
 
 	if (!sums)
 		return tm_error_no_memory();
 	for (size_t i = 0; i < traces->row_count && !failed; i++)
-		failed = sum_add_row(&sums[traces->rows[i].node], &traces->rows[i]);
+		failed = sum_add_row(&sums[traces->rows[i].node], traces, &traces->rows[i]);
 	for (size_t i = traces->node_count; i-- && !failed;)
 		if (traces->nodes[i].parent != TM_NO_NODE)
-			failed = sum_add(&sums[traces->nodes[i].parent], sums[i].size,
-					 sums[i].count);
+			failed = estimate_add(&sums[traces->nodes[i].parent], &sums[i]);
 	if (failed) {
 		free(sums);
 		return too_much();
@@ -155,18 +143,17 @@ static struct tm_error *sum_nodes(const struct traces *traces, struct sum **ret)
 	return NULL;
 }
 
-static struct tm_error *sum_cumulative(const struct traces *traces, struct sum *sums)
+static struct tm_error *sum_cumulative(const struct traces *traces, struct estimate *sums)
 {
 	struct tm_error *error;
-	struct sum *below;
+	struct estimate *below;
 	int failed = 0;
 
 	error = sum_nodes(traces, &below);
 	if (error)
 		return error;
 	for (size_t i = 0; i < traces->node_count && !failed; i++)
-		failed = sum_add(&sums[traces->keys[traces->nodes[i].frame]], below[i].size,
-				 below[i].count);
+		failed = estimate_add(&sums[traces->keys[traces->nodes[i].frame]], &below[i]);
 	free(below);
 	return failed ? too_much() : NULL;
 }
@@ -175,15 +162,15 @@ static struct tm_error *sum_cumulative(const struct traces *traces, struct sum *
  * Walks the tree depth first; `open` counts, by key, the frames between the
  * root and the node: only the outermost one of a key is added.
  */
-static int walk_once(const struct traces *traces, const struct sum *below, uint32_t *child,
-		     const uint32_t *sibling, uint32_t *open, struct sum *sums)
+static int walk_once(const struct traces *traces, const struct estimate *below, uint32_t *child,
+		     const uint32_t *sibling, uint32_t *open, struct estimate *sums)
 {
 	uint32_t at = child[traces->node_count];
 
 	while (at != TM_NO_NODE) {
 		uint32_t key = traces->keys[traces->nodes[at].frame];
 
-		if (open[key]++ == 0 && sum_add(&sums[key], below[at].size, below[at].count))
+		if (open[key]++ == 0 && estimate_add(&sums[key], &below[at]))
 			return -1;
 		if (child[at] != TM_NO_NODE) {
 			at = child[at];
@@ -203,14 +190,15 @@ static int walk_once(const struct traces *traces, const struct sum *below, uint3
 	return 0;
 }
 
-static struct tm_error *sum_once(const struct traces *traces, size_t key_count, struct sum *sums)
+static struct tm_error *sum_once(const struct traces *traces, size_t key_count,
+				 struct estimate *sums)
 {
 	size_t count = traces->node_count;
 	uint32_t *child = malloc((count + 1) * sizeof(*child)); /* the last: of the forest */
 	uint32_t *sibling = malloc((count + 1) * sizeof(*sibling));
 	uint32_t *open = calloc(key_count + 1, sizeof(*open));
 	struct tm_error *error = NULL;
-	struct sum *below = NULL;
+	struct estimate *below = NULL;
 
 	if (!child || !sibling || !open)
 		error = tm_error_no_memory();
@@ -280,7 +268,7 @@ static struct tm_error *number_groups(struct grouping *grouping, const struct tr
 
 static struct tm_error *sum_rows(struct grouping *grouping, const struct traces *traces, int side)
 {
-	struct sum *sums = grouping->sums[side];
+	struct estimate *sums = grouping->sums[side];
 
 	for (size_t i = 0; i < traces->row_count; i++) {
 		const struct trace_row *row = &traces->rows[i];
@@ -292,7 +280,7 @@ static struct tm_error *sum_rows(struct grouping *grouping, const struct traces 
 			number =
 				*pairs_place(&grouping->pairs, row_number(row, grouping->mode), 0) -
 				1;
-		if (sum_add_row(&sums[number], row))
+		if (sum_add_row(&sums[number], traces, row))
 			return too_much();
 	}
 	return NULL;
@@ -301,7 +289,7 @@ static struct tm_error *sum_rows(struct grouping *grouping, const struct traces 
 static struct tm_error *sum_groups(struct grouping *grouping, const struct traces *traces,
 				   size_t group_count, int side)
 {
-	grouping->sums[side] = calloc(group_count + 1, sizeof(struct sum));
+	grouping->sums[side] = calloc(group_count + 1, sizeof(struct estimate));
 	if (!grouping->sums[side])
 		return tm_error_no_memory();
 	switch (grouping->mode) {
@@ -461,19 +449,28 @@ static size_t collect(const struct grouping *grouping, size_t group_count,
 	size_t count = 0;
 
 	for (size_t i = 0; i < group_count; i++) {
-		struct sum new = grouping->sums[0][i], old = {0, 0};
+		const struct estimate *new = &grouping->sums[0][i];
+		const struct estimate *old = grouping->sums[1] ? &grouping->sums[1][i] : NULL;
+		uint64_t blocks = estimate_count(new);
 
-		if (grouping->sums[1])
-			old = grouping->sums[1][i];
-		if (!new.count && !old.count)
+		if (!new->count && (!old || !old->count))
 			continue;
-		groups[count++] = (struct trace_group){
+		groups[count] = (struct trace_group){
 			.id = i,
-			.size = new.size,
-			.count = new.count,
-			.size_diff = grouping->sums[1] ? (int64_t)(new.size - old.size) : 0,
-			.count_diff = grouping->sums[1] ? (int64_t)(new.count - old.count) : 0,
+			.size = new->size,
+			.count = blocks,
+			.size_error = sqrt(new->size_variance),
+			.count_error = sqrt(new->count_variance),
 		};
+		if (old) {
+			groups[count].size_diff = (int64_t)(new->size - old->size);
+			groups[count].count_diff = (int64_t)(blocks - estimate_count(old));
+			groups[count].size_diff_error =
+				sqrt(new->size_variance + old->size_variance);
+			groups[count].count_diff_error =
+				sqrt(new->count_variance + old->count_variance);
+		}
+		count++;
 	}
 	return count;
 }

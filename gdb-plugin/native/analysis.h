@@ -18,7 +18,7 @@
 
 struct trace_row {
 	uint64_t size;  /* bytes of each block */
-	uint64_t count; /* blocks, not 0 */
+	uint64_t count; /* blocks that were recorded, not 0 */
 	int64_t total;  /* frames the traceback had before it was cut; -1: not known */
 	uint32_t node;  /* most recent frame */
 	uint32_t domain;
@@ -42,12 +42,16 @@ struct trace_group {
 	uint64_t count;
 	int64_t size_diff;
 	int64_t count_diff;
+	double size_error; /* standard errors of what was estimated */
+	double count_error;
+	double size_diff_error; /* at most so much: as if no block were in both snapshots */
+	double count_diff_error;
 };
-#define TRACE_GROUP_FORMAT "<QQQQqq"
+#define TRACE_GROUP_FORMAT "<QQQQqqdddd"
 
 _Static_assert(sizeof(struct trace_row) == 32, "TRACE_ROW_FORMAT");
 _Static_assert(sizeof(struct trace_node) == 8, "TRACE_NODE_FORMAT");
-_Static_assert(sizeof(struct trace_group) == 48, "TRACE_GROUP_FORMAT");
+_Static_assert(sizeof(struct trace_group) == 80, "TRACE_GROUP_FORMAT");
 
 /* The traces of a snapshot, in memory that belongs to Python objects. */
 struct traces {
@@ -57,14 +61,15 @@ struct traces {
 	size_t node_count;
 	const uint32_t *keys; /* by frame; NULL where keys have no part */
 	size_t frame_count;
+	uint64_t period; /* of the sampling, 0: every block was recorded; see tm_sample.h */
 };
 
 /*
  * Takes `rows` and `nodes` (bytes objects) and, unless NULL, `keys`; checks
- * every number in them against `frame_count` and `key_count`.
+ * every number in them against `frame_count` and `key_count`, and the period.
  */
 struct tm_error *traces_check(PyObject *rows, PyObject *nodes, PyObject *keys, size_t frame_count,
-			      size_t key_count, struct traces *ret)
+			      size_t key_count, uint64_t period, struct traces *ret)
 	__attribute__((warn_unused_result));
 
 enum group_mode {

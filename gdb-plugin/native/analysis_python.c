@@ -11,6 +11,7 @@
 
 #include "analysis.h"
 #include "analysis_trees.h"
+#include "tm_sample.h"
 
 #define DAMAGED(...) tm_error_new(TM_ERROR_INPUT, "the snapshot is damaged: " __VA_ARGS__)
 
@@ -53,12 +54,15 @@ static struct tm_error *check_numbers(const struct traces *traces, size_t key_co
 }
 
 struct tm_error *traces_check(PyObject *rows, PyObject *nodes, PyObject *keys, size_t frame_count,
-			      size_t key_count, struct traces *ret)
+			      size_t key_count, uint64_t period, struct traces *ret)
 {
 	struct tm_error *error;
 	const void *array;
 
 	memset(ret, 0, sizeof(*ret));
+	if (period && (period < TM_SAMPLE_MIN || period > TM_SAMPLE_MAX))
+		return DAMAGED("its sampling makes no sense");
+	ret->period = period;
 	ret->frame_count = frame_count;
 	error = array_of(rows, sizeof(*ret->rows), "rows", &array, &ret->row_count);
 	if (error)
@@ -102,13 +106,14 @@ static struct tm_error *check_ranks(const uint32_t *ranks, size_t key_count)
 
 static struct tm_error *take_tuple(PyObject *tuple, size_t key_count, struct traces *ret)
 {
+	unsigned long long period = 0;
 	PyObject *rows, *nodes, *keys;
 
-	if (!PyArg_ParseTuple(tuple, "OOO", &rows, &nodes, &keys)) {
+	if (!PyArg_ParseTuple(tuple, "OOO|K", &rows, &nodes, &keys, &period)) {
 		PyErr_Clear();
-		return tm_error_new(TM_ERROR_INPUT, "a snapshot is (rows, nodes, keys)");
+		return tm_error_new(TM_ERROR_INPUT, "a snapshot is (rows, nodes, keys[, period])");
 	}
-	return traces_check(rows, nodes, keys, 0, key_count, ret);
+	return traces_check(rows, nodes, keys, 0, key_count, period, ret);
 }
 
 static PyObject *group(PyObject *self, PyObject *arguments)
@@ -193,7 +198,7 @@ static PyObject *make_by_flags(PyObject *arguments, make_traces make)
 		return NULL;
 	error = array_of(flags_object, 1, "flags", &flags, &count);
 	if (!error)
-		error = traces_check(rows, nodes, NULL, count, 0, &traces);
+		error = traces_check(rows, nodes, NULL, count, 0, 0, &traces);
 	if (!error)
 		error = make(&traces, flags, &made);
 	return error ? raise_made(&made, error) : made_value(&made, nodes);
@@ -249,7 +254,7 @@ static PyObject *filter(PyObject *self, PyObject *arguments)
 	filters = PyMem_Calloc((size_t)count + 1, sizeof(*filters));
 	if (!filters)
 		return PyErr_NoMemory();
-	error = traces_check(rows, nodes, NULL, (size_t)frame_count, 0, &traces);
+	error = traces_check(rows, nodes, NULL, (size_t)frame_count, 0, 0, &traces);
 	for (Py_ssize_t i = 0; i < count && !error; i++)
 		error = take_filter(PyList_GetItem(list, i), (size_t)frame_count, &filters[i]);
 	if (!error)
@@ -261,22 +266,36 @@ static PyObject *filter(PyObject *self, PyObject *arguments)
 static PyObject *measure(PyObject *self, PyObject *arguments)
 {
 	struct traces_measure totals;
+	unsigned long long period = 0;
 	PyObject *rows, *nodes;
 	Py_ssize_t frame_count;
 	struct tm_error *error;
 	struct traces traces;
 
 	(void)self;
-	if (!PyArg_ParseTuple(arguments, "OOn:measure", &rows, &nodes, &frame_count))
+	if (!PyArg_ParseTuple(arguments, "OOn|K:measure", &rows, &nodes, &frame_count, &period))
 		return NULL;
-	error = traces_check(rows, nodes, NULL, (size_t)frame_count, 0, &traces);
+	error = traces_check(rows, nodes, NULL, (size_t)frame_count, 0, period, &traces);
 	if (!error)
 		error = traces_measure(&traces, &totals);
 	if (error)
 		return tm_raise(error);
-	return Py_BuildValue("(KKKK)", (unsigned long long)totals.blocks,
-			     (unsigned long long)totals.size, (unsigned long long)totals.tracebacks,
-			     (unsigned long long)totals.depth);
+	return Py_BuildValue("{sKsKsKsKsKsdsd}", "blocks", (unsigned long long)totals.blocks,
+			     "size", (unsigned long long)totals.size, "tracebacks",
+			     (unsigned long long)totals.tracebacks, "depth",
+			     (unsigned long long)totals.depth, "recorded",
+			     (unsigned long long)totals.recorded, "size_error", totals.size_error,
+			     "count_error", totals.count_error);
+}
+
+static PyObject *sample_bytes(PyObject *self, PyObject *arguments)
+{
+	unsigned long long size, period;
+
+	(void)self;
+	if (!PyArg_ParseTuple(arguments, "KK:sample_bytes", &size, &period))
+		return NULL;
+	return PyLong_FromUnsignedLongLong(tm_sample_bytes(size, period));
 }
 
 /* ---- images -------------------------------------------------------------------------- */
@@ -396,15 +415,17 @@ static PyObject *image_traces(PyObject *self, PyObject *arguments)
 
 static PyMethodDef functions[] = {
 	{"group", group, METH_VARARGS,
-	 "group(mode, order, ranks, (rows, nodes, keys)[, old]) -> groups, largest first"},
+	 "group(mode, order, ranks, (rows, nodes, keys[, period])[, old]) -> groups, largest first"},
 	{"filter", filter, METH_VARARGS,
 	 "filter(rows, nodes, frame_count, [(flags, domain, match)]) -> (rows, nodes)"},
 	{"skip", skip, METH_VARARGS,
 	 "skip(rows, nodes, flags) -> (rows, nodes): without flagged most recent frames"},
 	{"drop", drop, METH_VARARGS, "drop(rows, nodes, flags) -> (rows, nodes)"},
 	{"measure", measure, METH_VARARGS,
-	 "measure(rows, nodes, frame_count) -> (blocks, bytes, different tracebacks, frames of "
-	 "the deepest)"},
+	 "measure(rows, nodes, frame_count, period=0) -> dict: blocks, bytes, different "
+	 "tracebacks, frames of the deepest, recorded blocks, standard errors"},
+	{"sample_bytes", sample_bytes, METH_VARARGS,
+	 "sample_bytes(size, period) -> bytes that a recorded block stands for"},
 	{"image_addresses", image_addresses, METH_VARARGS,
 	 "image_addresses(image) -> ([(address, exact)], by node the number of its address)"},
 	{"image_traces", image_traces, METH_VARARGS,

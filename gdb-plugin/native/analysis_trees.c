@@ -6,8 +6,11 @@
  */
 #include "analysis_trees.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "estimate.h"
 
 void made_traces_deinit(struct made_traces *made)
 {
@@ -317,19 +320,17 @@ static struct tm_error *measure_depth(const struct traces *traces, struct traces
 struct tm_error *traces_measure(const struct traces *traces, struct traces_measure *ret)
 {
 	uint8_t *seen = calloc(traces->node_count + 1, 1);
+	struct estimate sum = {.count = 0};
 	int failed = 0;
 
 	if (!seen)
 		return tm_error_no_memory();
-	*ret = (struct traces_measure){0, 0, 0, 0};
+	*ret = (struct traces_measure){.blocks = 0};
 	for (size_t i = 0; i < traces->row_count && !failed; i++) {
 		const struct trace_row *row = &traces->rows[i];
-		uint64_t size;
 
-		failed = __builtin_mul_overflow(row->size, row->count, &size) ||
-			 __builtin_add_overflow(ret->size, size, &ret->size) ||
-			 __builtin_add_overflow(ret->blocks, row->count, &ret->blocks) ||
-			 (ret->size | ret->blocks) >> 63;
+		failed = estimate_add_blocks(&sum, row->size, row->count, traces->period);
+		ret->recorded += row->count;
 		ret->tracebacks += !seen[row->node];
 		seen[row->node] = 1;
 	}
@@ -337,5 +338,9 @@ struct tm_error *traces_measure(const struct traces *traces, struct traces_measu
 	if (failed)
 		return tm_error_new(TM_ERROR_INPUT,
 				    "the snapshot's blocks add up to more than 2^63 bytes");
+	ret->blocks = estimate_count(&sum);
+	ret->size = sum.size;
+	ret->size_error = sqrt(sum.size_variance);
+	ret->count_error = sqrt(sum.count_variance);
 	return measure_depth(traces, ret);
 }

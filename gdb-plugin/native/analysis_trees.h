@@ -57,6 +57,9 @@ struct traces_measure {
 	uint64_t size;       /* bytes */
 	uint64_t tracebacks; /* different ones that rows name */
 	uint64_t depth;      /* frames of the deepest node */
+	uint64_t recorded;   /* blocks that were, when blocks and size are estimates, … */
+	double size_error;   /* … and their standard errors */
+	double count_error;
 };
 
 struct tm_error *traces_measure(const struct traces *traces, struct traces_measure *ret)

@@ -60,9 +60,12 @@ struct tm_live_status {
 	struct tm_header header;
 	struct tm_generation generation;
 	struct tm_live_counts counts;
-	uint64_t blocks;
+	uint64_t blocks;     /* sampling: estimated, like the counts */
+	uint64_t recorded;   /* blocks in the table */
 	uint64_t tracebacks; /* different ones, of the live blocks */
 	uint64_t untracked_frees;
+	double size_error; /* standard errors of the current size and of the blocks */
+	double count_error;
 };
 
 /* The counters alone; takes one walk of the table, for the number of tracebacks. */

@@ -5,9 +5,11 @@
  * May use: image.h, live_table.h, the C library.  Must not use: Python, gdb.
  */
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "estimate.h"
 #include "image.h"
 
 #define BROKEN(...) tm_error_new(TM_ERROR_INPUT, "the snapshot is damaged: " __VA_ARGS__)
@@ -35,6 +37,9 @@ static struct tm_error *check_header(const struct tm_image *image, size_t size)
 				    image->version, TM_IMAGE_VERSION);
 	if (image->header_size != sizeof(*image) || image->size != size)
 		return BROKEN("it is not as long as it says");
+	if (image->sample_period &&
+	    (image->sample_period < TM_SAMPLE_MIN || image->sample_period > TM_SAMPLE_MAX))
+		return BROKEN("its sampling makes no sense");
 	error = check_part(image, image->rows, image->row_count, sizeof(struct tm_row), "rows");
 	if (!error)
 		error = check_part(image, image->nodes, image->node_count,
@@ -215,6 +220,7 @@ struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t he
 struct seen {
 	uint8_t *bits; /* by node */
 	uint64_t count;
+	struct estimate sum; /* of a sampled table */
 };
 
 static struct tm_error *see_slots(void *context, const struct tm_live_table *table,
@@ -235,15 +241,21 @@ static struct tm_error *see_slots(void *context, const struct tm_live_table *tab
 					    node, table->generation.node_count);
 		seen->count += !(seen->bits[node / 8] >> node % 8 & 1);
 		seen->bits[node / 8] |= (uint8_t)(1u << node % 8);
+		if (table->generation.sample_period &&
+		    estimate_add_blocks(&seen->sum, tm_slot_size(&slots[i]), 1,
+					table->generation.sample_period))
+			return tm_error_new(TM_ERROR_INPUT,
+					    "the trace table is damaged: its blocks add up to "
+					    "more than 2^63 bytes");
 	}
 	return NULL;
 }
 
-/* How many different tracebacks the live blocks have. */
-static struct tm_error *count_tracebacks(const struct tm_memory *memory, uint64_t header_address,
-					 uint64_t *ret)
+/* What only a look at every block tells. */
+static struct tm_error *look_at_blocks(const struct tm_memory *memory, uint64_t header_address,
+				       struct tm_live_status *ret)
 {
-	struct seen seen = {NULL, 0};
+	struct seen seen = {.bits = NULL};
 	struct tm_live_table table;
 	struct tm_error *error = tm_live_table_open(memory, header_address, &table);
 
@@ -253,7 +265,12 @@ static struct tm_error *count_tracebacks(const struct tm_memory *memory, uint64_
 						       &seen)
 				  : tm_error_no_memory();
 	}
-	*ret = seen.count;
+	ret->tracebacks = seen.count;
+	if (ret->generation.sample_period) {
+		ret->blocks = estimate_count(&seen.sum);
+		ret->size_error = sqrt(seen.sum.size_variance);
+		ret->count_error = sqrt(seen.sum.count_variance);
+	}
 	free(seen.bits);
 	tm_live_table_close(&table);
 	return error;
@@ -277,7 +294,10 @@ struct tm_error *tm_image_status(const struct tm_memory *memory, uint64_t header
 		ret->blocks += shards[i].live;
 		ret->untracked_frees += shards[i].untracked_frees;
 	}
+	ret->recorded = ret->blocks;
+	if (ret->generation.filter)
+		ret->untracked_frees = 0; /* nobody could tell them from those left out */
 	if (!error)
-		error = count_tracebacks(memory, header_address, &ret->tracebacks);
+		error = look_at_blocks(memory, header_address, ret);
 	return error;
 }

@@ -188,7 +188,7 @@ static PyObject *counters(PyObject *self, PyObject *arguments)
 	error = tm_image_status(&memory, header_address, &status);
 	if (error)
 		return raise(error);
-	return Py_BuildValue("{sNsIsKsKsKsKsKsKsKsKsIsI}", "tracing",
+	return Py_BuildValue("{sNsIsKsKsKsKsKsKsKsKsIsIsKsKsKsdsd}", "tracing",
 			     PyBool_FromLong(status.header.state == TM_STATE_TRACING), "limit",
 			     (unsigned int)status.generation.limit, "current",
 			     (unsigned long long)status.counts.current, "peak",
@@ -200,7 +200,11 @@ static PyObject *counters(PyObject *self, PyObject *arguments)
 			     "untracked_frees", (unsigned long long)status.untracked_frees,
 			     "start_time", (unsigned long long)status.header.start_time,
 			     "generation", (unsigned int)status.generation.id, "pid",
-			     (unsigned int)status.header.pid);
+			     (unsigned int)status.header.pid, "sample_period",
+			     (unsigned long long)status.generation.sample_period, "min_size",
+			     (unsigned long long)status.generation.min_size, "recorded",
+			     (unsigned long long)status.recorded, "size_error", status.size_error,
+			     "count_error", status.count_error);
 }
 
 static PyMethodDef functions[] = {

@@ -51,6 +51,11 @@ struct tm_error *tm_live_header_read(const struct tm_memory *memory, uint64_t ad
 			     "the generation");
 	if (!error && ret_generation->limit > TM_MAX_FRAMES)
 		error = DAMAGED("its limit is %" PRIu32 " frames", ret_generation->limit);
+	if (!error && ret_generation->sample_period &&
+	    (ret_generation->sample_period < TM_SAMPLE_MIN ||
+	     ret_generation->sample_period > TM_SAMPLE_MAX))
+		error = DAMAGED("it was sampled every %" PRIu64 " bytes",
+				ret_generation->sample_period);
 	return error;
 }
 

@@ -10,6 +10,7 @@ import operator
 from tm.errors import TmError
 from tm.model import (Block, BaseFilter, DomainFilter, Filter, Frame, Snapshot, Statistic,
                       StatisticDiff, Trace, Traceback)
+from tm.sampling import Sampling
 from tm.version import VERSION as __version__
 
 __all__ = ["BaseFilter", "Block", "DomainFilter", "Filter", "Frame", "Snapshot", "Statistic",
@@ -29,20 +30,24 @@ def _max_nframe():
     return _tm.layout["MAX_FRAMES"]
 
 
-def start(nframe=1):
+def start(nframe=1, *, sample=0, min_size=0):
     """Start tracing allocations of the process, with tracebacks of at most nframe frames.
 
     Does nothing when it is traced already.  With no process yet, the next one
     is traced from before its first constructor.
+
+    sample, bytes: record one block for so many bytes allocated, on average; sizes
+    and counts are then estimates.  min_size: leave smaller blocks out.
     """
     nframe = operator.index(nframe)
     if not 1 <= nframe <= _max_nframe():
         raise ValueError("the number of frames must be in range [1; %d]" % _max_nframe())
+    chosen = Sampling(operator.index(sample), operator.index(min_size))
     process = _process()
     if not process.has_process():
-        process.arm(nframe)
+        process.arm(nframe, chosen)
     elif not process.is_tracing():
-        process.start(nframe)
+        process.start(nframe, chosen)
 
 
 def stop():

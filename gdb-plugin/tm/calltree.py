@@ -5,9 +5,10 @@ names are shown is handed in.
 """
 
 from tm import progress
-from tm.documents import frame_document
+from tm.documents import frame_document, sampling_keys
 from tm.paint import PLAIN
 from tm.paths import Paths, line_key
+from tm.sampling import notes
 from tm.statistics import format_size
 
 _INDENT = 2
@@ -122,7 +123,7 @@ def render_tree(snapshot, invert=False, percent=1, show_name=_own_name, paint=PL
             label = "%d smaller" % node.nodes
         lines.append("%s  %s%s" % (figures, " " * column, label))
     lines.append("Total allocated size: %s" % format_size(root.size))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + notes(snapshot)
 
 
 def tree_document(snapshot, invert=False, percent=1):
@@ -147,4 +148,4 @@ def tree_document(snapshot, invert=False, percent=1):
         nodes.append(described)
     return {"command": "tree", "snapshot": snapshot.name, "inverted": bool(invert),
             "minimum_percent": percent, "nodes": nodes, "total_size": root.size,
-            "total_count": root.count}
+            "total_count": root.count, **sampling_keys(snapshot)}

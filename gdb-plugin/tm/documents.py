@@ -21,7 +21,7 @@ def frames_document(traceback):
     return [frame_document(frame) for frame in traceback]
 
 
-def _group_document(statistic, key_type, number, difference):
+def _group_document(statistic, key_type, number, difference, sampled):
     frame = statistic.traceback[-1]
     located = key_type in ("lineno", "traceback")
     named = key_type not in ("size", "domain")
@@ -37,6 +37,12 @@ def _group_document(statistic, key_type, number, difference):
     if difference:
         document["size_diff"] = statistic.size_diff
         document["count_diff"] = statistic.count_diff
+    if sampled:
+        document["size_error"] = round(statistic.size_error)
+        document["count_error"] = round(statistic.count_error, 3)
+        if difference:
+            document["size_diff_error"] = round(statistic.size_diff_error)
+            document["count_diff_error"] = round(statistic.count_diff_error, 3)
     if key_type == "traceback":
         document["traceback"] = frames_document(statistic.traceback)
     elif key_type == "size":
@@ -46,9 +52,9 @@ def _group_document(statistic, key_type, number, difference):
     return document
 
 
-def _statistics(groups, limit, difference):
+def _statistics(groups, limit, difference, sampled):
     shown = groups[:] if limit is None else groups[:limit]
-    return [_group_document(statistic, groups.key_type, number, difference)
+    return [_group_document(statistic, groups.key_type, number, difference, sampled)
             for statistic, number in zip(shown, groups.numbers(len(shown)))]
 
 
@@ -57,25 +63,49 @@ def _losses(snapshot):
     return {"dropped": snapshot.dropped} if snapshot.dropped else {}
 
 
-def _report(command, snapshot, groups, limit, cumulative, difference):
-    statistics = _statistics(groups, limit, difference)
+def sampling_keys(snapshot):
+    """What is estimated, and how well, where not every block was recorded.
+
+    size_error and count_error are standard errors, of the totals here and of its own
+    figures in each statistic.
+    """
+    if not snapshot.sample_period:
+        return {"min_size": snapshot.min_size} if snapshot.min_size else {}
+    return {"sample_period": snapshot.sample_period, "min_size": snapshot.min_size,
+            "recorded": snapshot.recorded, "size_error": round(snapshot.size_error),
+            "count_error": round(snapshot.count_error, 3)}
+
+
+def difference_keys(old, new):
+    """Likewise of two snapshots; the error of a difference is at most what is said."""
+    keys = sampling_keys(new)
+    if old.sample_period or new.sample_period:
+        keys["old_sample_period"] = old.sample_period
+        keys["size_diff_error"] = round((old.size_error ** 2 + new.size_error ** 2) ** 0.5)
+    return keys
+
+
+def _report(command, snapshot, groups, limit, cumulative, sampled, old=None):
+    statistics = _statistics(groups, limit, old is not None, sampled)
+    marks = sampling_keys(snapshot) if old is None else difference_keys(old, snapshot)
     others, size, count = groups.rest(len(statistics))
     return {"command": command, "key_type": groups.key_type, "cumulative": bool(cumulative),
             "snapshot": snapshot.name, "statistics": statistics,
             "other": {"groups": others, "size": size, "count": count},
-            "total_size": snapshot.size, "total_count": snapshot.blocks, **_losses(snapshot)}
+            "total_size": snapshot.size, "total_count": snapshot.blocks, **marks,
+            **_losses(snapshot)}
 
 
 def top_document(snapshot, key_type, limit, cumulative=False, by="size"):
     """What `tm top -json` prints."""
     return _report("top", snapshot, snapshot.groups(key_type, cumulative, by), limit,
-                   cumulative, False)
+                   cumulative, snapshot.sample_period)
 
 
 def diff_document(old, new, key_type, limit, cumulative=False):
     """What `tm diff -json` prints."""
     document = _report("diff", new, new.differences(old, key_type, cumulative), limit,
-                       cumulative, True)
+                       cumulative, old.sample_period or new.sample_period, old)
     document["old"] = old.name
     return document
 
@@ -94,7 +124,8 @@ def snapshot_document(snapshot):
     """What `tm snapshot -json` prints."""
     return {"command": "snapshot", "name": snapshot.name, "blocks": snapshot.blocks,
             "size": snapshot.size, "tracebacks": snapshot.tracebacks,
-            "traceback_limit": snapshot.traceback_limit, **_losses(snapshot)}
+            "traceback_limit": snapshot.traceback_limit, **sampling_keys(snapshot),
+            **_losses(snapshot)}
 
 
 def blocks_document(blocks):
@@ -107,7 +138,10 @@ def blocks_document(blocks):
 
 def traces_document(snapshot, limit=None):
     """What `tm traces -json` prints; equal blocks are one entry."""
+    sampled = bool(snapshot.sample_period)
     return {"command": "traces",
             "traces": [{"domain": trace.domain, "size": trace.size, "count": count,
-                        "address": None, "frames": frames_document(trace.traceback)}
-                       for trace, count in snapshot.largest_rows(limit)]}
+                        "address": None, "frames": frames_document(trace.traceback),
+                        **({"recorded": recorded} if sampled else {})}
+                       for trace, count, recorded in snapshot.largest_rows(limit)],
+            **sampling_keys(snapshot)}

@@ -17,12 +17,14 @@ import _tm
 from tm import progress
 from tm.errors import TmError
 from tm.model import Snapshot
+from tm.sampling import LARGEST_MIN_SIZE, LARGEST_PERIOD, SMALLEST_PERIOD
 from tm.tracebacks import Frame, source_line
 from tm.version import VERSION
 from tm.wholefile import write_whole
 
 MAGIC = b"tmdump01"
 FORMAT = 1
+FORMAT_SAMPLED = 2  # its counts are those of a sample, which a reader of format 1 would not know
 RAW, ZSTD = 0, 1
 MAX_EXPANSION = 256  # how many times larger than its file a payload may be …
 FREE_EXPANSION = 1 << 20  # … beyond so many bytes
@@ -103,7 +105,8 @@ def _file_bytes(snapshot, find):
     method, body = ZSTD, _tm.compress(payload)
     if len(payload) > MAX_EXPANSION * len(body) + FREE_EXPANSION:
         method, body = RAW, payload
-    fields = (MAGIC, FORMAT, _HEADER.size, len(payload), len(body), method, 0,
+    version = FORMAT_SAMPLED if snapshot.sample_period else FORMAT
+    fields = (MAGIC, version, _HEADER.size, len(payload), len(body), method, 0,
               VERSION.encode("ascii"))
     digest = hashlib.sha256(_HEADER.pack(*fields, b"") + body).digest()
     return _HEADER.pack(*fields, digest) + body
@@ -138,10 +141,11 @@ def _read_file(filename):
         _need(len(header) == _HEADER.size and header[:8] == MAGIC, "is not a snapshot of tm")
         fields = _HEADER.unpack(header)
         _magic, version, header_size, payload_size, body_size, method, _reserved, *_ = fields
-        if version != FORMAT or header_size != _HEADER.size:
+        if version not in (FORMAT, FORMAT_SAMPLED) or header_size != _HEADER.size:
             writer = fields[7].rstrip(b"\0").decode("ascii", "replace")
             raise _Damaged("has format %d, written by tm %s; this is tm %s, which reads format %d"
-                           % (version, writer if writer.isprintable() else "?", VERSION, FORMAT))
+                           % (version, writer if writer.isprintable() else "?", VERSION,
+                              FORMAT_SAMPLED))
         _need(status.st_size == _HEADER.size + body_size,
               "is damaged: it should have %d bytes, not %d"
               % (_HEADER.size + body_size, status.st_size))
@@ -215,15 +219,20 @@ def _check_facts(facts):
         _need(isinstance(facts.get(name), (str, type(None))),
               "is damaged: its %s is no text" % name)
     _need(isinstance(facts.get("modules"), list), "is damaged: its modules are no list")
+    for name, least, most in (("sample_period", SMALLEST_PERIOD, LARGEST_PERIOD),
+                              ("min_size", 0, LARGEST_MIN_SIZE)):
+        value = facts.setdefault(name, 0)  # absent in files of older versions
+        _need(type(value) is int and (value == 0 or least <= value <= most),
+              "is damaged: its %s cannot be" % name)
 
 
 def _snapshot(payload):
     facts, strings, frames, rows, nodes = _sections(payload)
     frames = _frames(frames, _json(strings, list, "names"))
-    _blocks, _size, _tracebacks, depth = _tm.measure(rows, nodes, len(frames))
-    _need(depth <= MAX_DEPTH, "is damaged: a traceback has %d frames" % depth)
     facts = _json(facts, dict, "facts")
     _check_facts(facts)
+    depth = _tm.measure(rows, nodes, len(frames), facts["sample_period"])["depth"]
+    _need(depth <= MAX_DEPTH, "is damaged: a traceback has %d frames" % depth)
     snapshot = Snapshot._from_arrays(rows, nodes, frames, facts.pop("traceback_limit"))
     for name, value in facts.items():
         if not name.startswith("_") and not hasattr(Snapshot, name):

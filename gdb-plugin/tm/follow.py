@@ -14,6 +14,7 @@ import gdb
 
 from . import domains, frames, inferior, inject, maps, process, remote, settings
 from .errors import TmError
+from .sampling import Sampling
 
 _waiting: List[str] = []  # paths of objects whose functions need more relay memory
 _stale_symbols: Set[int] = set()  # numbers of inferiors whose helper went by exec
@@ -23,9 +24,9 @@ def _on_new_objfile(event) -> None:
     path = event.new_objfile.filename
     if path is None or not process.may_be_traced():
         return
-    limit = process.lost_to_exec()
-    if limit:
-        _on_exec(limit)
+    lost = process.lost_to_exec()
+    if lost:
+        _on_exec(*lost)
         return
     try:
         _redirect_object(path)
@@ -33,7 +34,7 @@ def _on_new_objfile(event) -> None:
         gdb.write(f"warning: {path} is not traced: {error}\n", gdb.STDERR)
 
 
-def _on_exec(limit: int) -> None:
+def _on_exec(limit: int, chosen: Sampling) -> None:
     """The process became another program; its helper is gone."""
     program = gdb.current_progspace().filename or "another program"
     follows = settings.value("follow-exec")
@@ -44,7 +45,7 @@ def _on_exec(limit: int) -> None:
     remote.forget(gdb.selected_inferior().pid)
     _stale_symbols.add(gdb.selected_inferior().num)
     if follows:
-        process.start_again(limit)
+        process.start_again(limit, chosen)
 
 
 def _on_exited(event) -> None:

@@ -121,11 +121,11 @@ class Groups(Sequence):
         return Traceback((self._keys.frames[number],))
 
     def _make(self, fields):
-        number, old, size, count, size_diff, count_diff = fields
+        number, old, size, count, size_diff, count_diff, *errors = fields
         traceback = self._traceback(number, old)
         if self._difference:
-            return StatisticDiff(traceback, size, size_diff, count, count_diff)
-        return Statistic(traceback, size, count)
+            return StatisticDiff(traceback, size, size_diff, count, count_diff, errors)
+        return Statistic(traceback, size, count, *errors[:2])
 
     def __getitem__(self, index):
         if isinstance(index, slice):

@@ -15,13 +15,14 @@ class Bucket(NamedTuple):
     size: int
 
 
-def histogram(sizes: Iterable[Tuple[int, int]]) -> List[Bucket]:
-    """From (size, how many), all buckets from the smallest to the largest used one."""
+def histogram(sizes: Iterable[Tuple[int, int, int]]) -> List[Bucket]:
+    """From (size, how many, bytes in all), all buckets from the smallest used one to the
+    largest."""
     counts, bytes_of = {}, {}
-    for size, count in sizes:
+    for size, count, bytes_ in sizes:
         bucket = size.bit_length()
         counts[bucket] = counts.get(bucket, 0) + count
-        bytes_of[bucket] = bytes_of.get(bucket, 0) + size * count
+        bytes_of[bucket] = bytes_of.get(bucket, 0) + bytes_
     if not counts:
         return []
     return [Bucket(1 << bucket >> 1, (1 << bucket) - 1, counts.get(bucket, 0),

@@ -5,12 +5,14 @@ canary; last the jumps.  Runs inside inferior.quiet_session, with the thread
 selected that makes the calls.
 """
 
+import os
 from typing import List, Optional
 
 import _tm
 
 from . import exceptions, helper, inferior, maps, objects, patches
 from .errors import TmError
+from .sampling import Sampling
 
 
 def plan_all(functions, mappings, found: Optional[helper.Helper]) -> patches.Plan:
@@ -36,7 +38,7 @@ class Injection:
         self.indexes: List[int] = []
         self.moved: List[patches.MovedThread] = []
 
-    def start(self, limit: int) -> None:
+    def start(self, limit: int, chosen: Sampling) -> None:
         """From a process without helper, or with an idle one, to a traced one."""
         if self.helper is None:
             self.helper = helper.load()
@@ -59,7 +61,9 @@ class Injection:
             )
         self._activate(mappings)
         objects.tell(self.helper, self.files)
-        self.helper.call("tm_control_start", limit, what="start tracing")
+        seed = int.from_bytes(os.urandom(8), "little") if chosen.seed is None else chosen.seed
+        self.helper.call("tm_control_start", limit, chosen.period, chosen.min_size, seed,
+                         what="start tracing")
         objects.tell_modules(self.helper)
         self.helper.header = self.helper.read_header()
         if not self.helper.is_tracing:

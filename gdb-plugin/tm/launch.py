@@ -8,13 +8,14 @@ breakpoint there is an internal one; its condition does the work and is false,
 so the program does not stop.
 """
 
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Tuple
 
 import _tm
 import gdb
 
 from . import frames, inferior
 from .errors import TmError
+from .sampling import Sampling
 
 _RT_CONSISTENT = 0
 
@@ -22,8 +23,9 @@ _RT_CONSISTENT = 0
 class _Armed:
     """What waits for the next run."""
 
-    def __init__(self, limit: int, start: Callable):
+    def __init__(self, limit: int, chosen: Sampling, start: Callable):
         self.limit = limit
+        self.sampling = chosen
         self.start = start
         self.done = False
         self.helper_address = 0
@@ -76,7 +78,7 @@ class _StartWhenArmed(gdb.Function):
             return False
         armed.done = True
         try:
-            report = armed.start(armed.limit, is_launch=True)
+            report = armed.start(armed.limit, armed.sampling, is_launch=True)
         except TmError as error:
             gdb.write(f"Tracing was not started: {error}\n", gdb.STDERR)
             return False
@@ -97,19 +99,21 @@ def _objects_are_consistent() -> bool:
     return int(state) == _RT_CONSISTENT
 
 
-def arm(limit: int, start: Callable) -> str:
-    """Lets the next `run` be traced; start(limit, is_launch) does it.  Returns what to say."""
+def arm(limit: int, chosen: Sampling, start: Callable) -> str:
+    """Lets the next `run` be traced; start(limit, chosen, is_launch) does it.  Returns what to
+    say."""
     if gdb.current_progspace().filename is None:
         raise TmError("No program to run: use `file PROGRAM` first, or attach to a process.")
-    rearm(limit, start)
+    rearm(limit, chosen, start)
     frames = "1 frame" if limit == 1 else f"{limit} frames"
-    return f"The next run will be traced with {frames}, from before its first constructor."
+    return (f"The next run will be traced with {frames}{chosen.aside}, from before its first "
+            "constructor.")
 
 
-def rearm(limit: int, start: Callable) -> None:
+def rearm(limit: int, chosen: Sampling, start: Callable) -> None:
     """The same for a program whose process is there, but has not begun to run it."""
     disarm()
-    armed = _armed[gdb.selected_inferior().num] = _Armed(limit, start)
+    armed = _armed[gdb.selected_inferior().num] = _Armed(limit, chosen, start)
     armed.place()
 
 
@@ -121,10 +125,10 @@ def disarm() -> bool:
     return armed is not None
 
 
-def armed_limit() -> Optional[int]:
-    """The number of frames that waits for the next run, or None."""
-    armed = _mine()
-    return armed.limit if armed is not None and not armed.done else None
+def armed() -> Optional[Tuple[int, Sampling]]:
+    """The number of frames and the sampling that wait for the next run, or None."""
+    mine = _mine()
+    return (mine.limit, mine.sampling) if mine is not None and not mine.done else None
 
 
 def _on_new_objfile(_event) -> None:

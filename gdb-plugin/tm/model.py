@@ -16,6 +16,7 @@ import _tm
 
 from tm.filters import BaseFilter, DomainFilter, Filter
 from tm.grouping import Groups, Keys, check_key_type, domain_text, mode_of
+from tm.sampling import sample_weight
 from tm.skipping import folding_flags, skipping_flags
 from tm.statistics import Statistic, StatisticDiff, format_size
 from tm.tracebacks import Frame, Traceback
@@ -83,7 +84,7 @@ def _as_frame(frame):
 
 
 class _Traces(Sequence):
-    """The traces of a snapshot, one for each block, made when asked for."""
+    """The traces of a snapshot, one for each recorded block, made when asked for."""
 
     def __init__(self, snapshot):
         Sequence.__init__(self)
@@ -91,7 +92,7 @@ class _Traces(Sequence):
         self._ends = None  # by row: how many blocks it and those before it are
 
     def __len__(self):
-        return self._snapshot.blocks
+        return self._snapshot.recorded
 
     def _row_of(self, index):
         if self._ends is None:
@@ -149,6 +150,8 @@ class Snapshot:
         self.origin = None
         self.dropped = 0
         self.untracked_frees = 0
+        self.sample_period = 0  # bytes, see tm.sampling; 0: all blocks were recorded …
+        self.min_size = 0       # … that have so many bytes
         self.pid = None
         self.modules = []  # dicts: path, start, end, build_id
 
@@ -197,6 +200,8 @@ class Snapshot:
         snapshot.start_time = header["start_time"] / 1e9
         snapshot.dropped = header["dropped"]
         snapshot.untracked_frees = header["untracked_frees"]
+        snapshot.sample_period = header["sample_period"]
+        snapshot.min_size = header["min_size"]
         snapshot.pid = header["pid"]
         snapshot.modules = image_modules(image)
         return snapshot
@@ -214,7 +219,7 @@ class Snapshot:
 
     @property
     def traces(self):
-        """The traces: a sequence with one for each block."""
+        """The traces: a sequence with one for each recorded block."""
         return _Traces(self)
 
     def _iterate_rows(self):
@@ -239,34 +244,52 @@ class Snapshot:
         return Trace((domain, size, self._path(node), None if total < 0 else total))
 
     def rows(self):
-        """(trace, count) for each kind of equal traces; lazily."""
+        """(trace, recorded blocks) for each kind of equal traces; lazily."""
         for row in self._iterate_rows():
             yield self._trace(row), row[1]
 
     def largest_rows(self, limit=None):
-        """Likewise, the rows with the largest blocks first, at most `limit`."""
+        """(trace, blocks, recorded blocks), those with the largest blocks first, at most
+        `limit`."""
         rows = sorted(self._iterate_rows(), key=lambda row: row[:2], reverse=True)
-        return [(self._trace(row), row[1]) for row in rows[:limit]]
+        return [(self._trace(row), round(row[1] * sample_weight(row[0], self.sample_period)),
+                 row[1]) for row in rows[:limit]]
 
     def _total(self):
         if self._totals is None:
-            self._totals = _tm.measure(self._rows, self._nodes, len(self._frames))
+            self._totals = _tm.measure(self._rows, self._nodes, len(self._frames),
+                                       self.sample_period)
         return self._totals
 
     @property
     def blocks(self):
-        """Live blocks."""
-        return self._total()[0]
+        """Live blocks; with a sample_period an estimate, like all counts and sizes."""
+        return self._total()["blocks"]
 
     @property
     def size(self):
         """Bytes in live blocks."""
-        return self._total()[1]
+        return self._total()["size"]
 
     @property
     def tracebacks(self):
-        """Different tracebacks."""
-        return self._total()[2]
+        """Different tracebacks of recorded blocks."""
+        return self._total()["tracebacks"]
+
+    @property
+    def recorded(self):
+        """Blocks that were recorded."""
+        return self._total()["recorded"]
+
+    @property
+    def size_error(self):
+        """Standard error of the size, bytes; 0.0 when every block was recorded."""
+        return self._total()["size_error"]
+
+    @property
+    def count_error(self):
+        """Standard error of the number of blocks."""
+        return self._total()["count_error"]
 
     # ---- grouping ------------------------------------------------------------
 
@@ -285,15 +308,15 @@ class Snapshot:
         check_key_type(key_type, cumulative)
         keys, numbers, ranks = self._keyed(key_type)
         packed = _tm.group(mode_of(key_type, cumulative, once), by, ranks,
-                           (self._rows, self._nodes, numbers))
+                           (self._rows, self._nodes, numbers, self.sample_period))
         return Groups(key_type, packed, keys, lambda node, _old: self._traceback(node), False)
 
     def differences(self, old_snapshot, key_type, cumulative=False, once=True):
         """The lines of a comparison with an older snapshot, likewise."""
         check_key_type(key_type, cumulative)
         keys = Keys(key_type)
-        new = (self._rows, self._nodes, keys.add(self._frames))
-        old = (old_snapshot._rows, old_snapshot._nodes, keys.add(old_snapshot._frames))
+        new, old = ((each._rows, each._nodes, keys.add(each._frames), each.sample_period)
+                    for each in (self, old_snapshot))
         packed = _tm.group(mode_of(key_type, cumulative, once), "difference", keys.ranks(),
                            new, old)
 

@@ -222,6 +222,15 @@ def parse_size(text: str, evaluate: Evaluate = no_evaluator) -> int:
     return parse_integer(text, evaluate)
 
 
+def size_text(size: int) -> str:
+    """A size exactly, as parse_size reads it, with the largest unit that is whole: `512KiB`."""
+    units = ["", "KiB", "MiB", "GiB", "TiB"]
+    while size and size % 1024 == 0 and len(units) > 1:
+        size //= 1024
+        units.pop(0)
+    return "%d%s" % (size, units[0])
+
+
 def format_range(minimum: Optional[int], maximum: Optional[int]) -> str:
     if minimum is None and maximum is None:
         return "a number"
@@ -243,6 +252,9 @@ def parse_value(what: str, spec: Any, token: Token, evaluate: Evaluate) -> Any:
         expected = "%s must be %s" % (what, format_range(spec.minimum, spec.maximum))
         if spec.kind == "size":
             expected = "%s must be a size such as 512, 64KiB or 1.5MiB" % what
+            if spec.minimum or spec.maximum:
+                expected = "%s must be a size from %s to %s" % (
+                    what, size_text(spec.minimum or 0), size_text(spec.maximum))
         elif spec.kind == "count":
             expected += ' or "unlimited"'
         try:

@@ -8,16 +8,34 @@ import struct
 import _tm
 
 from tm import progress
+from tm.sampling import sample_weight
 
 _ROW = struct.Struct(_tm.ROW_FORMAT)
 _NODE = struct.Struct(_tm.NODE_FORMAT)
 _NO_NODE = _tm.layout["NO_NODE"]
 
 
+def _kinds(snapshot):
+    """The rows with (blocks, bytes) behind each.
+
+    Of a sampled snapshot these are estimates: blocks are rounded so that they
+    add up to those of the snapshot, what one row loses the next ones get.
+    """
+    period, rest = snapshot.sample_period, 0.5
+    for row in _ROW.iter_unpack(snapshot._rows):
+        size, count = row[:2]
+        if not period:
+            yield row, count, size * count
+            continue
+        blocks = count * sample_weight(size, period) + rest
+        rest = blocks % 1
+        yield row, int(blocks), count * _tm.sample_bytes(size, period)
+
+
 def rows(snapshot):
-    """(node, size of each block, count, domain) for each kind of equal blocks."""
-    for size, count, _total, node, domain in _ROW.iter_unpack(snapshot._rows):
-        yield node, size, count, domain
+    """(node, size of each block, blocks, bytes, domain) for each kind of equal blocks."""
+    for (size, _count, _total, node, domain), blocks, bytes_ in _kinds(snapshot):
+        yield node, size, blocks, bytes_, domain
 
 
 def row_count(snapshot):
@@ -27,8 +45,7 @@ def row_count(snapshot):
 
 def cut_blocks(snapshot):
     """How many blocks have a traceback that was cut at the limit."""
-    return sum(count for _size, count, total, _node, _domain
-               in _ROW.iter_unpack(snapshot._rows) if total < 0)
+    return sum(blocks for row, blocks, _bytes in _kinds(snapshot) if row[2] < 0)
 
 
 def node_count(snapshot):
@@ -80,11 +97,11 @@ class Paths:
                 self.nodes.append(node)
                 self.values.append([0] * width)
             mine.append(number)
-        for node, size, count, _domain in progress.each("Adding up", rows(snapshot),
-                                                        row_count(snapshot)):
+        for node, _size, blocks, bytes_, _domain in progress.each(
+                "Adding up", rows(snapshot), row_count(snapshot)):
             value = self.values[mine[node]]
-            value[place] += size * count
-            value[place + 1] += count
+            value[place] += bytes_
+            value[place + 1] += blocks
 
     def _drop_unused(self):
         """What a filter left without blocks goes, frames too."""

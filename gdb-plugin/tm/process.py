@@ -7,13 +7,14 @@ everything, only then touch the process; whatever fails is rolled back.
 
 import contextlib
 import time
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import _tm
 
 from . import (domains, frames, helper, inferior, inject, launch, maps, model, objects, patches,
-               progress)
+               progress, sampling)
 from .errors import TmError
+from .sampling import EVERYTHING, Sampling
 
 MAX_FRAMES = _tm.layout["MAX_FRAMES"]
 
@@ -27,10 +28,12 @@ class StartReport(NamedTuple):
     helper_address: int
     milliseconds: int
     warnings: List[str]
+    sampling: Sampling = EVERYTHING
 
     def __str__(self) -> str:
         return (
-            f"Tracing {_count(self.limit, 'frame')}: {_count(self.functions, 'function')} in "
+            f"Tracing {_count(self.limit, 'frame')}{self.sampling.aside}: "
+            f"{_count(self.functions, 'function')} in "
             f"{_count(self.modules, 'module')} redirected, helper at {self.helper_address:#x} "
             f"({self.milliseconds} ms)."
         )
@@ -55,14 +58,15 @@ class _Known(NamedTuple):
     pid: int
     address: int  # of the header
     limit: int  # frames, while tracing; 0: idle
+    sampling: Sampling
 
 
 _known: Dict[int, _Known] = {}  # by the inferior's number
 
 
-def _remember(found: helper.Helper, limit: int) -> None:
+def _remember(found: helper.Helper, limit: int, chosen: Sampling = EVERYTHING) -> None:
     target = inferior.selected()
-    _known[target.num] = _Known(target.pid, found.address, limit)
+    _known[target.num] = _Known(target.pid, found.address, limit, chosen)
 
 
 def _has_helper(known: _Known) -> bool:
@@ -83,7 +87,8 @@ def find_helper() -> Optional[helper.Helper]:
         forget_process(target.num)
     found = helper.find()
     if found is not None:
-        _remember(found, _read_generation(found)["limit"] if found.is_tracing else 0)
+        generation = _read_generation(found) if found.is_tracing else {"limit": 0}
+        _remember(found, generation["limit"], _sampling_of(generation))
         # Somebody else's: gdb can walk through its frames only when it knows them.
         if found.is_of_this_build():
             frames.add_helper_symbols(found.header["image_start"])
@@ -117,19 +122,19 @@ def may_be_traced() -> bool:
     return inferior.gdb.selected_inferior().num in _known
 
 
-def lost_to_exec() -> int:
-    """The limit of a tracing that went when the process became another program, else 0."""
+def lost_to_exec() -> Optional[Tuple[int, Sampling]]:
+    """Limit and sampling of a tracing that went when the process became another program."""
     target = inferior.gdb.selected_inferior()
     known = _known.get(target.num)
     if known is None or known.pid != target.pid or _has_helper(known):
-        return 0
+        return None
     forget_process(target.num)
-    return known.limit
+    return (known.limit, known.sampling) if known.limit else None
 
 
-def start_again(limit: int) -> None:
+def start_again(limit: int, chosen: Sampling) -> None:
     """Lets the program that an exec just put in the process be traced like a new one."""
-    launch.rearm(limit, start)
+    launch.rearm(limit, chosen, start)
 
 
 def is_tracing() -> bool:
@@ -151,15 +156,21 @@ def needs_repair() -> bool:
 # ---- start -------------------------------------------------------------------
 
 
-def start(limit: int, is_launch: bool = False) -> StartReport:
+def check_choice(limit: int, chosen: Sampling) -> None:
+    """Refuses what the helper would."""
+    if not 1 <= limit <= MAX_FRAMES:
+        raise TmError(f"NFRAME must be from 1 to {MAX_FRAMES}, not {limit}.")
+    sampling.check(chosen)
+
+
+def start(limit: int, chosen: Sampling = EVERYTHING, is_launch: bool = False) -> StartReport:
     """Starts tracing with tracebacks of at most limit frames (1 to 1000).
 
     is_launch: gdb itself has stopped the new process, for a breakpoint's
     condition, in the middle of which breakpoints must not be set anew.
     """
     begun = time.monotonic()
-    if not 1 <= limit <= MAX_FRAMES:
-        raise TmError(f"NFRAME must be from 1 to {MAX_FRAMES}, not {limit}.")
+    check_choice(limit, chosen)
     if not is_launch:
         inferior.require_stopped()
     inferior.require_architecture()
@@ -188,11 +199,11 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
         started = inject.Injection(found, files, functions)
         with contextlib.ExitStack() as undo:
             undo.callback(started.roll_back)
-            started.start(limit)
+            started.start(limit, chosen)
             undo.pop_all()
         if not is_launch:
             frames.add_helper_symbols(started.helper.header["image_start"])
-    _remember(started.helper, limit)
+    _remember(started.helper, limit, chosen)
     redirected = started.patches.redirected()
     return StartReport(
         limit,
@@ -201,15 +212,15 @@ def start(limit: int, is_launch: bool = False) -> StartReport:
         started.helper.header["image_start"],
         round((time.monotonic() - begun) * 1000),
         [f"Not redirected: {line}." for line in plan.refused],
+        chosen,
     )
 
 
-def arm(limit: int) -> str:
+def arm(limit: int, chosen: Sampling = EVERYTHING) -> str:
     """No process yet: the next `run` is traced from before the first constructor."""
-    if not 1 <= limit <= MAX_FRAMES:
-        raise TmError(f"NFRAME must be from 1 to {MAX_FRAMES}, not {limit}.")
+    check_choice(limit, chosen)
     helper.Helper.image()
-    return launch.arm(limit, start)
+    return launch.arm(limit, chosen, start)
 
 
 def redirect_more(functions: List[patches.Function]) -> None:
@@ -287,8 +298,14 @@ def _read_generation(found: helper.Helper) -> dict:
     return _tm.decode("tm_generation", inferior.read(found.header["generation"], size))
 
 
+def _sampling_of(generation: dict) -> Sampling:
+    return Sampling(generation.get("sample_period", 0), generation.get("min_size", 0))
+
+
 def status() -> dict:
-    """The keys of the JSON document of `tm status`, and start_time, helper_address, pid, armed."""
+    """The keys of the JSON document of `tm status`, and start_time, helper_address, pid, armed,
+    sampling (of what is armed, too)."""
+    armed = launch.armed()
     result = {
         "tracing": False,
         "traceback_limit": None,
@@ -303,7 +320,13 @@ def status() -> dict:
         "start_time": None,
         "helper_address": None,
         "pid": None,
-        "armed": launch.armed_limit(),
+        "armed": armed[0] if armed else None,
+        "sampling": armed[1] if armed else EVERYTHING,
+        "sample_period": 0,
+        "min_size": 0,
+        "recorded": 0,
+        "size_error": 0,
+        "count_error": 0,
     }
     if inferior.gdb.selected_inferior().pid == 0:
         return result
@@ -319,8 +342,10 @@ def status() -> dict:
         return result
     result.update(
         {key: counters[key] for key in counters if key in result}, tracing=True,
-        traceback_limit=counters["limit"],
+        traceback_limit=counters["limit"], sampling=_sampling_of(counters),
     )
+    if result["sampling"] != EVERYTHING:
+        result["untracked_frees"] = None
     paths = _module_paths(found)
     result["redirected"] = [
         {

@@ -10,6 +10,7 @@ from tm.documents import (blocks_document, diff_document, snapshot_document, top
                           traceback_document, traces_document)
 from tm.grouping import domain_text
 from tm.paint import PLAIN
+from tm.sampling import difference_notes, notes
 from tm.statistics import format_size
 from tm.tracebacks import source_line
 
@@ -86,7 +87,7 @@ def render_top(snapshot, key_type, limit, cumulative=False, by="size", first=0, 
     shown = _shown(groups, limit, first)
     if source:
         return "\n".join(_pretty_top(snapshot, groups, shown, first, source, show_name,
-                                     limit, paint)) + "\n"
+                                     limit, paint)) + "\n" + notes(snapshot)
     number = len(groups) if limit is None else limit
     if first:
         lines = ["[ %d to %d of %d ]" % (first + 1, first + len(shown), len(groups))
@@ -100,7 +101,7 @@ def render_top(snapshot, key_type, limit, cumulative=False, by="size", first=0, 
     if others:
         lines.append("%d other: size=%s, count=%d" % (others, format_size(size), count))
     lines.append("Total allocated size: %s" % format_size(snapshot.size))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + notes(snapshot)
 
 
 def _short_name(filename):
@@ -142,7 +143,7 @@ def render_diff(old, new, key_type, limit, cumulative=False, show_name=_same,
                                          show_name=show_name, paint=paint))
         else:
             lines.append("%s: %s" % (place, difference.figures()))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + difference_notes(old, new)
 
 
 def render_traceback(address, block, limit=None, most_recent_first=False, source=source_line,
@@ -163,11 +164,11 @@ def render_traceback(address, block, limit=None, most_recent_first=False, source
 def render_traces(snapshot, limit, show_name=_same, paint=PLAIN):
     """The text of `tm traces`: equal blocks share a line, the largest come first."""
     lines = []
-    for trace, count in snapshot.largest_rows(limit):
+    for trace, count, _recorded in snapshot.largest_rows(limit):
         place = place_text(trace.traceback[-1], "lineno", show_name, paint)
         lines.append("%s: %s%s" % (place, format_size(trace.size),
                                    " in %s" % plural(count, "block") if count > 1 else ""))
-    return "\n".join(lines) + "\n" if lines else ""
+    return "\n".join(lines) + "\n" + notes(snapshot) if lines else ""
 
 
 def render_blocks(blocks, show_name=_same, paint=PLAIN):
@@ -181,4 +182,5 @@ def render_snapshot(snapshot):
     """What `tm snapshot` answers."""
     return ("Snapshot %s: %s, %s, %s (limit %d).\n"
             % (snapshot.name, plural(snapshot.blocks, "block"), format_size(snapshot.size),
-               plural(snapshot.tracebacks, "traceback"), snapshot.traceback_limit))
+               plural(snapshot.tracebacks, "traceback"), snapshot.traceback_limit)
+            + notes(snapshot))

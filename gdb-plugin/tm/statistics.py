@@ -23,12 +23,14 @@ def average_text(size, count):
 class Statistic:
     """What is allocated under one key."""
 
-    __slots__ = ("traceback", "size", "count")
+    __slots__ = ("traceback", "size", "count", "size_error", "count_error")
 
-    def __init__(self, traceback, size, count):
+    def __init__(self, traceback, size, count, size_error=0.0, count_error=0.0):
         self.traceback = traceback
         self.size = size
         self.count = count
+        self.size_error = size_error    # standard errors of what was sampled
+        self.count_error = count_error
 
     def __hash__(self):
         return hash((self.traceback, self.size, self.count))
@@ -58,14 +60,18 @@ class Statistic:
 class StatisticDiff:
     """How what is allocated under one key differs from an older snapshot."""
 
-    __slots__ = ("traceback", "size", "size_diff", "count", "count_diff")
+    __slots__ = ("traceback", "size", "size_diff", "count", "count_diff", "size_error",
+                 "count_error", "size_diff_error", "count_diff_error")
 
-    def __init__(self, traceback, size, size_diff, count, count_diff):
+    def __init__(self, traceback, size, size_diff, count, count_diff, errors=(0.0,) * 4):
         self.traceback = traceback
         self.size = size
         self.size_diff = size_diff
         self.count = count
         self.count_diff = count_diff
+        # Standard errors of what was sampled; those of differences are upper bounds.
+        (self.size_error, self.count_error, self.size_diff_error,
+         self.count_diff_error) = errors
 
     def __hash__(self):
         return hash((self.traceback, self.size, self.size_diff, self.count, self.count_diff))

@@ -7,6 +7,7 @@ May use the standard library, the model and _tm.  Must not import gdb.
 from tm.grouping import domain_text
 from tm.histogram import histogram, median
 from tm.paths import rows
+from tm.documents import difference_keys, sampling_keys
 from tm.render import place_text, plural
 from tm.statistics import format_size
 
@@ -15,9 +16,11 @@ _BAR = 40
 
 def _sizes(snapshot):
     found = {}
-    for _node, size, count, _domain in rows(snapshot):
-        found[size] = found.get(size, 0) + count
-    return found
+    for _node, size, count, bytes_, _domain in rows(snapshot):
+        sums = found.setdefault(size, [0, 0])
+        sums[0] += count
+        sums[1] += bytes_
+    return [(size, count, bytes_) for size, (count, bytes_) in sorted(found.items())]
 
 
 def stats_document(snapshot, process=None):
@@ -29,12 +32,12 @@ def stats_document(snapshot, process=None):
         "total_count": snapshot.blocks, "tracebacks": snapshot.tracebacks,
         "traceback_limit": snapshot.traceback_limit,
         "average": snapshot.size / snapshot.blocks if snapshot.blocks else None,
-        "median": median(sizes.items()) if sizes else None,
-        "smallest": min(sizes, default=None), "largest": max(sizes, default=None),
-        "histogram": [bucket._asdict() for bucket in histogram(sizes.items())],
+        "median": median(row[:2] for row in sizes) if sizes else None,
+        "smallest": sizes[0][0] if sizes else None, "largest": sizes[-1][0] if sizes else None,
+        "histogram": [bucket._asdict() for bucket in histogram(sizes)],
         "domains": [{"domain": number, "size": each.size, "count": each.count}
                     for each, number in zip(domains, domains.numbers(len(domains)))],
-        "process": process,
+        "process": process, **sampling_keys(snapshot),
     }
 
 
@@ -67,8 +70,9 @@ def _histogram_lines(buckets, width):
                                        "#" * marks)).rstrip()
 
 
-def render_stats(document, process_lines=(), width=None):
-    """The text of `tm stats`; width is that of the screen, None when there is none."""
+def render_stats(document, process_lines=(), width=None, note=""):
+    """The text of `tm stats`; width is that of the screen, None when there is none; note is
+    of tm.sampling."""
     lines = ["Snapshot %s: %s, %s, %s (limit %d)."
              % (document["snapshot"], plural(document["total_count"], "block"),
                 format_size(document["total_size"]), plural(document["tracebacks"], "traceback"),
@@ -83,7 +87,7 @@ def render_stats(document, process_lines=(), width=None):
                                              plural(domain["count"], "block"),
                                              format_size(domain["size"])))
     lines.extend(process_lines)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + note
 
 
 def check_document(old, new, limit):
@@ -93,7 +97,7 @@ def check_document(old, new, limit):
     return {"command": "check", "old": old.name, "snapshot": new.name, "growth": growth,
             "max_growth": limit, "ok": growth <= limit, "old_size": old.size,
             "total_size": new.size, "count_diff": new.blocks - old.blocks,
-            "most": None if grown is None else {
+            **difference_keys(old, new), "most": None if grown is None else {
                 "place": place_text(grown.traceback[-1]), "size_diff": grown.size_diff,
                 "count_diff": grown.count_diff}}
 
@@ -105,6 +109,9 @@ def check_text(document):
                format_size(abs(document["growth"])), document["old"], document["snapshot"],
                format_size(document["old_size"]), format_size(document["total_size"]),
                document["count_diff"]))
+    if document.get("size_diff_error"):
+        text += (", estimated with a standard error of at most %s"
+                 % format_size(document["size_diff_error"]))
     text += ", %s than the %s allowed" % ("no more" if document["ok"] else "more",
                                           format_size(document["max_growth"]))
     if document["most"] and not document["ok"]:

@@ -21,7 +21,7 @@ NOT_TRACED = r'^The process is not being traced: use "tm start" first\.$'
 SNAPSHOT = """
 from tm.snapshots import registry
 class Nothing:
-    blocks = size = tracebacks = traceback_limit = dropped = 0
+    blocks = size = tracebacks = traceback_limit = dropped = sample_period = min_size = 0
     name, time, origin = None, 0.0, "nowhere"
 for name in %r:
     registry.add(Nothing(), name)

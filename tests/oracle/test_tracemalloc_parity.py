@@ -80,7 +80,8 @@ def plain_traceback(traceback):
 
 def plain_statistic(statistic):
     """All that a Statistic or StatisticDiff says."""
-    figures = [getattr(statistic, name) for name in type(statistic).__slots__[1:]]
+    names = ("size", "size_diff", "count", "count_diff")
+    figures = [getattr(statistic, name, None) for name in names]
     return (plain_traceback(statistic.traceback), figures, str(statistic), repr(statistic),
             statistic.traceback.format(), statistic.traceback.format(2, True),
             statistic.traceback.format(-1))

@@ -237,7 +237,7 @@ class Hostile(Folder):
         self.write(damaged)
         error = self.load_error()
         self.assertIn("has format 9, written by tm %s" % tm.__version__, error)
-        self.assertIn("reads format 1", error)
+        self.assertIn("reads format 2", error)
 
     def test_it_claims_to_be_huge(self):
         payload = self.payload(self.small)

@@ -30,10 +30,10 @@ class PretendedProcess(types.ModuleType):
     def is_tracing(self):
         return self.there and self.limit is not None
 
-    def start(self, limit):
+    def start(self, limit, sampling):
         self.limit = limit
 
-    def arm(self, limit):
+    def arm(self, limit, sampling):
         self.armed = limit
 
     def stop(self):

@@ -85,7 +85,7 @@ class Tree(unittest.TestCase):
 
 class Histogram(unittest.TestCase):
     def test_buckets_are_powers_of_two_without_gaps(self):
-        buckets = histogram([(0, 1), (1, 2), (8, 1), (15, 1), (16, 1)])
+        buckets = histogram([(0, 1, 0), (1, 2, 2), (8, 1, 8), (15, 1, 15), (16, 1, 16)])
         self.assertEqual([tuple(each) for each in buckets],
                          [(0, 0, 1, 0), (1, 1, 2, 2), (2, 3, 0, 0), (4, 7, 0, 0), (8, 15, 2, 23),
                           (16, 31, 1, 16)])

@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional
 
 from tm import follow, frames, launch, process, settings
 from tm.commands import framework, functions, machine
+from tm.sampling import Sampling
 
 # In the order of the help.
 from tm.commands import tracing  # noqa: F401
@@ -31,12 +32,13 @@ def register(kept: Optional[Dict[str, Any]] = None) -> None:
     functions.register()
     machine.register()
     if kept.get("armed"):
-        process.arm(kept["armed"])
+        limit, chosen = kept["armed"]
+        process.arm(limit, Sampling(*chosen))
 
 
 def unregister() -> Dict[str, Any]:
     """Let go of what would outlive a second loading; returns what that must know."""
-    kept = {"armed": launch.armed_limit(), "helper_symbols": frames.unregister()}
+    kept = {"armed": launch.armed(), "helper_symbols": frames.unregister()}
     framework.unregister()
     launch.unregister()
     follow.unregister()

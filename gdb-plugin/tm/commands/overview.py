@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional
 
 import gdb
 
-from tm import calltree, inferior, process, residency, summary
+from tm import calltree, inferior, process, residency, sampling, summary
 from tm.commands import selection, sources
 from tm.commands.framework import TmCommand, command
 from tm.commands.output import fitted, write, write_json
@@ -77,7 +77,8 @@ class Stats(TmCommand):
         else:
             write(fitted(summary.render_stats(document,
                                               residency.lines(memory) if memory else (),
-                                              gdb.parameter("width") or None)))
+                                              gdb.parameter("width") or None,
+                                              sampling.notes(snapshot))))
 
 
 @command

@@ -6,7 +6,7 @@ Must never format a statistic itself.
 
 from typing import Any, Optional
 
-from tm import blocks, process, render, settings
+from tm import blocks, process, render, sampling, settings
 from tm.commands import framework, selection, sources
 from tm.commands.framework import TmCommand, check_stopped, command
 from tm.commands.output import write, write_json, write_losses
@@ -175,7 +175,9 @@ class Traceback(TmCommand):
                                           most_recent_first=values.most_recent_first,
                                           source=sources.Finder().line, **sources.display()))
             if block is None:
-                write_losses(process.status()["dropped"])
+                status = process.status()
+                write(sampling.only_some(status["sampling"]))
+                write_losses(status["dropped"])
 
 
 @command
@@ -222,4 +224,6 @@ class Traces(TmCommand):
             write_json(render.blocks_document(found))
         else:
             write(render.render_blocks(found, **sources.display()) or "No traces.")
-            write_losses(process.status()["dropped"])
+            status = process.status()
+            write(sampling.only_some(status["sampling"]))
+            write_losses(status["dropped"])

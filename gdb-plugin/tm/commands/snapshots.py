@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Dict, List
 
-from tm import dumpfile, process, render
+from tm import dumpfile, process, render, sampling
 from tm.commands import sources
 from tm.commands.framework import TmCommand, command
 from tm.commands.output import table, write, write_json, write_losses
@@ -75,7 +75,8 @@ class ListSnapshots(TmCommand):
     def row(snapshot: Any) -> List[str]:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(snapshot.time or 0))
         return [snapshot.name, when, str(snapshot.blocks), _format_size(snapshot.size, False),
-                str(snapshot.tracebacks), str(snapshot.traceback_limit), snapshot.origin or ""]
+                str(snapshot.tracebacks), str(snapshot.traceback_limit),
+                (snapshot.origin or "") + sampling.of(snapshot).aside]
 
 
 @command

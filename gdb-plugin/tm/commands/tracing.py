@@ -14,7 +14,9 @@ from tm.commands.framework import TmCommand, check_stopped, command
 from tm.commands.output import fitted, plural, warn, write, write_json
 from tm.errors import TmError
 from tm.model import _format_size
-from tm.options import Argument, Declaration, Parsed
+from tm.options import Argument, Declaration, Option, Parsed, size_text
+from tm.sampling import (EVERYTHING, LARGEST_MIN_SIZE, LARGEST_PERIOD, SMALLEST_PERIOD, Sampling,
+                         sampled_text)
 from tm.settings import MAX_FRAMES
 
 
@@ -27,23 +29,32 @@ class Start(TmCommand):
                             "How many frames a traceback keeps at most, 1 to %d.  "
                             "Default: \"show tm frames\"." % MAX_FRAMES,
                             optional=True, minimum=1, maximum=MAX_FRAMES),),
+        options=(Option("sample", "Record a block with a probability that grows with its size: "
+                        "one for each BYTES allocated, on average.  Reports are then estimates, "
+                        "and say so.  From %s to %s."
+                        % (size_text(SMALLEST_PERIOD), size_text(LARGEST_PERIOD)),
+                        "size", "BYTES", minimum=SMALLEST_PERIOD, maximum=LARGEST_PERIOD,
+                        default=0),
+                 Option("min-size", "Do not record blocks smaller than SIZE.", "size", "SIZE",
+                        minimum=0, maximum=LARGEST_MIN_SIZE, default=0)),
         details="Every block allocated from now on is recorded with the traceback that allocated\n"
-                "it.  Without a process, the next \"run\" is traced from before the first\n"
-                "constructor.",
-        examples=("tm start", "tm start 25"))
+                "it, unless the options say otherwise.  Without a process, the next \"run\" is\n"
+                "traced from before the first constructor.",
+        examples=("tm start", "tm start 25", "tm start 25 -sample 512KiB"))
 
     def run(self, values: Parsed, from_tty: bool) -> None:
         limit = values.nframe if values.nframe is not None else settings.value("frames")
+        chosen = Sampling(values.sample, values.min_size)
         if inferior.is_core():
             raise TmError("This is a core file: \"tm start\" needs a live process.")
         if not process.has_process():
-            write(process.arm(limit))
+            write(process.arm(limit, chosen))
             return
         check_stopped()
         if process.is_tracing():
             raise TmError("Already tracing, with a limit of %s: \"tm stop\" comes first."
                           % plural(process.status()["traceback_limit"], "frame"))
-        report = process.start(limit)
+        report = process.start(limit, chosen)
         for text in report.warnings:
             warn(text)
         write(str(report))
@@ -121,7 +132,9 @@ class ResetPeak(TmCommand):
 
 
 STATUS_KEYS = ("tracing", "traceback_limit", "current", "peak", "blocks", "tracebacks",
-               "helper_memory", "dropped", "untracked_frees", "redirected")
+               "helper_memory", "dropped", "untracked_frees", "redirected", "sample_period",
+               "min_size")
+SAMPLED_KEYS = ("recorded", "size_error", "count_error")  # where sample_period is not 0
 
 
 @command
@@ -135,7 +148,8 @@ class Status(TmCommand):
         check_stopped()
         status = process.status()
         if values.json:
-            write_json(dict({"command": "status"}, **{key: status[key] for key in STATUS_KEYS}))
+            keys = STATUS_KEYS + (SAMPLED_KEYS if status["sample_period"] else ())
+            write_json(dict({"command": "status"}, **{key: status[key] for key in keys}))
         else:
             write(fitted("\n".join(status_lines(status, framework.has_target()))))
 
@@ -144,8 +158,8 @@ def status_lines(status: Dict[str, Any], has_process: bool) -> List[str]:
     """The text of `tm status`."""
     if not status["tracing"]:
         if status["armed"]:
-            return ["Not tracing yet: the next \"run\" is traced with %s."
-                    % plural(status["armed"], "frame")]
+            return ["Not tracing yet: the next \"run\" is traced with %s%s."
+                    % (plural(status["armed"], "frame"), status["sampling"].aside)]
         if not has_process:
             return ["Not tracing: there is no process."]
         lines = ["Not tracing."]
@@ -158,12 +172,20 @@ def status_lines(status: Dict[str, Any], has_process: bool) -> List[str]:
     lines.append("Traced memory: %s in %s, peak %s."
                  % (_format_size(status["current"], False), plural(status["blocks"], "block"),
                     _format_size(status["peak"], False)))
+    sampling = status["sampling"]
+    if sampling.period:
+        lines.append(sampled_text(status["recorded"], sampling, "memory", status["size_error"],
+                                  status["current"]))
+    elif sampling.min_size:
+        lines.append("Smaller blocks are not recorded%s." % sampling.aside)
     lines.append("Tracebacks: %d." % status["tracebacks"])
     lines.append("Helper's own memory: %s%s."
                  % (_format_size(status["helper_memory"], False),
                     ", at %#x" % status["helper_address"] if status.get("helper_address") else ""))
-    lines.append("Dropped records: %d.  Untracked frees: %d."
-                 % (status["dropped"], status["untracked_frees"]))
+    lines.append("Dropped records: %d.  Untracked frees: %s."
+                 % (status["dropped"], status["untracked_frees"] if sampling == EVERYTHING
+                    else "not counted while %s" % ("sampling" if sampling.period else
+                                                   "small blocks are left out")))
     lines.append("Redirected functions:")
     modules: Dict[str, List[str]] = {}
     for entry in status["redirected"]:

@@ -12,6 +12,7 @@ from tm.exports.page import assemble, asset
 from tm.paths import Paths, cut_blocks, line_key, rows
 from tm.grouping import domain_text
 from tm.histogram import histogram
+from tm.sampling import difference_notes, notes
 from tm.statistics import format_size
 from tm.version import VERSION
 
@@ -38,20 +39,21 @@ def _snapshot_facts(snapshot):
             "title": title(snapshot), "size": snapshot.size, "count": snapshot.blocks,
             "tracebacks": snapshot.tracebacks, "limit": snapshot.traceback_limit,
             "time": snapshot.time, "origin": clean(snapshot.origin) if snapshot.origin else None,
-            "dropped": snapshot.dropped, "cut": cut_blocks(snapshot)}
+            "dropped": snapshot.dropped, "cut": cut_blocks(snapshot),
+            "note": notes(snapshot).strip()}
 
 
 def _sizes(snapshot):
     return [[bucket.low, bucket.high, bucket.count, bucket.size]
-            for bucket in histogram((size, count) for _node, size, count, _domain
+            for bucket in histogram((size, count, bytes_) for _node, size, count, bytes_, _domain
                                     in rows(snapshot))]
 
 
 def _domains(snapshot):
     found = {}
-    for _node, size, count, domain in rows(snapshot):
+    for _node, _size, count, bytes_, domain in rows(snapshot):
         sums = found.setdefault(domain, [0, 0])
-        sums[0] += size * count
+        sums[0] += bytes_
         sums[1] += count
     return [[domain_text(domain), *sums] for domain, sums in sorted(found.items())]
 
@@ -110,7 +112,8 @@ def _summary(snapshot, old):
             snapshot.blocks, snapshot.blocks - old.blocks)
     if snapshot.time:
         text += ", %s" % time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(snapshot.time))
-    return text
+    note = notes(snapshot) if old is None else difference_notes(old, snapshot)
+    return text + (".  " + note.rstrip() if note else "")
 
 
 def contents(snapshot, old, find):

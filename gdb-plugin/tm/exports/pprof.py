@@ -11,6 +11,7 @@ from tm import progress
 from tm.exports.names import clean, function_name, title
 from tm.paths import nodes, row_count, rows
 from tm.grouping import domain_text
+from tm.sampling import notes
 from tm.version import VERSION
 
 # numbers of the fields, by message
@@ -158,10 +159,10 @@ class _Profile:
         stack = self._stacks(snapshot)
         number = self.strings.number
         size_key, unit, domain_key = number("bytes"), number("bytes"), number("domain")
-        for node, size, count, domain in progress.each("Writing samples", rows(snapshot),
-                                                       row_count(snapshot)):
+        for node, size, count, bytes_, domain in progress.each(
+                "Writing samples", rows(snapshot), row_count(snapshot)):
             contents = message(SAMPLE_LOCATION, stack(node))
-            contents += packed(SAMPLE_VALUE, (sign * count, sign * count * size))
+            contents += packed(SAMPLE_VALUE, (sign * count, sign * bytes_))
             contents += message(SAMPLE_LABEL, integer(LABEL_KEY, size_key)
                                 + integer(LABEL_NUMBER, size) + integer(LABEL_UNIT, unit))
             contents += message(SAMPLE_LABEL, integer(LABEL_KEY, domain_key)
@@ -205,7 +206,8 @@ class _Profile:
                 integer(FUNCTION_ID, number), integer(FUNCTION_NAME, text(name)),
                 integer(FUNCTION_SYSTEM_NAME, text(name)), integer(FUNCTION_FILE, text(file))))))
         parts += [integer(TIME_NANOS, int((snapshot.time or 0) * 1e9)),
-                  self._type(PERIOD_TYPE, "space", "bytes"), integer(PERIOD, 1),
+                  self._type(PERIOD_TYPE, "space", "bytes"),
+                  integer(PERIOD, snapshot.sample_period or 1),
                   packed(COMMENT, [text(comment) for comment in comments]),
                   integer(DEFAULT_SAMPLE_TYPE, text("inuse_space"))]
         return b"".join(parts) + self.strings.encoded()
@@ -217,6 +219,8 @@ def contents(snapshot, old=None):
     profile = _Profile(snapshot.modules + (old.modules if old and not snapshot.modules else []))
     profile.add(snapshot)
     comments = ["tm %s: %s" % (VERSION, title(snapshot))]
+    if notes(snapshot):
+        comments.append(notes(snapshot).rstrip())
     if old is not None:
         profile.add(old, -1)
         comments.append("compared with %s" % title(old, snapshot))

@@ -479,7 +479,7 @@ function figures() {
     card.append(element("dt", head), figure);
     $("figures").append(card);
   }
-  $("note").textContent = (cut ? "The tracebacks of " + countText(cut) + " of "
+  $("note").textContent = (data.snapshot.note ? data.snapshot.note + " " : "") + (cut ? "The tracebacks of " + countText(cut) + " of "
     + countText(count) + " blocks were cut at " + limit + (limit === 1 ? " frame" : " frames")
     + ": what called the oldest one is not known. " : "")
     + (data.snapshot.dropped ? countText(data.snapshot.dropped)
