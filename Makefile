@@ -23,7 +23,7 @@ Q        := $(if $(V),,@)
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL := C.UTF-8
 
-.PHONY: all deps deps-build deps-test deps-lint deps-fuzz demo test build-tests examples sanitize soak fuzz build-fuzz test-matrix bench bench-quick lint format install \
+.PHONY: all deps deps-build deps-test deps-lint deps-fuzz deps-bench demo test build-tests examples sanitize soak fuzz build-fuzz test-matrix bench bench-quick lint format install \
 	uninstall help clean FORCE
 
 help: ## print this list
@@ -224,6 +224,11 @@ demo: deps-build ## attach to a busy redis-server and find out what holds its me
 
 # ---- benchmarks -------------------------------------------------------------
 
+PACKAGES_BENCH := gdb gcc g++ heaptrack valgrind libgoogle-perftools4 libjemalloc2 binutils elfutils \
+	llvm python3.11-dbg libc6-dbg sqlite3 redis-server redis-tools libxml2-utils perl gawk
+deps-bench: deps-build
+	$(call install_packages,$(PACKAGES_BENCH))
+
 BENCH_FLAGS := -O2 -g -Wall -Wextra -pthread
 BENCH_BUILT := $(patsubst %,$B/bench/%,micro micro-fp floor.so exit_time.so inlined.so)
 $B/bench/micro: tests/bench/micro.c
@@ -240,11 +245,13 @@ $B/bench/%.so: tests/bench/%.cc
 	@mkdir -p $(@D)
 	$(Q)g++ -O2 -g -shared -fPIC -o $@ $<
 
-bench: all $(BENCH_BUILT) ## what tracing costs, beside a floor and the peers; takes long
-	@tests/bench/bench.py
+bench: deps-bench ## what tracing costs, beside a floor and the peers; 20 minutes
+	+@$(MAKE) --no-print-directory -s all $(BENCH_BUILT)
+	@tests/bench/bench.py $(BENCH)
 
-bench-quick: all $(BENCH_BUILT) ## the same in about a minute, without whole programs
-	@tests/bench/bench.py --quick
+bench-quick: ## the same in a minute or two, with the peers that are there, without whole programs
+	+@$(MAKE) --no-print-directory -s all $(BENCH_BUILT)
+	@tests/bench/bench.py --quick $(BENCH)
 
 # ---- style ------------------------------------------------------------------
 

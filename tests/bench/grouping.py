@@ -44,15 +44,23 @@ def measure(snapshot, key_type, cumulative):
     return min(seconds), max(grown), count
 
 
-def main():
-    counts = [int(text) for text in sys.argv[1:]] or [1000, 100000, 1000000]
-    print(f"{'tracebacks':>10}  {'key':22} {'groups':>8} {'seconds':>8} {'MiB more':>9}")
+def figures(counts):
+    """[{"tracebacks", "key", "groups", "seconds", "MiB"}] of each count and key."""
+    result = []
     for count in counts:
         snapshot = many_tracebacks(count)
         for key_type, cumulative in KEYS:
             seconds, grown, groups = measure(snapshot, key_type, cumulative)
-            name = key_type + (" -cumulative" if cumulative else "")
-            print(f"{count:10}  {name:22} {groups:8} {seconds:8.3f} {max(0, grown):9.1f}")
+            result.append({"tracebacks": count, "seconds": seconds, "MiB": max(0, grown),
+                           "key": key_type + (" -cumulative" if cumulative else ""),
+                           "groups": groups})
+    return result
+
+
+def main():
+    counts = [int(text) for text in sys.argv[1:]] or [1000, 100000, 1000000]
+    import report
+    print("\n".join(report.grouping(figures(counts))))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,10 @@
 #include <string>
 #include <vector>
 
+#ifndef PARSERS
+#define PARSERS 20
+#endif
+
 template <int number> struct Parser {
 	std::map<std::string, std::vector<int>> found;
 	std::regex words{"[a-z]+" + std::to_string(number)};
@@ -47,5 +51,5 @@ template <int number> std::string all(const std::string &text)
 
 std::string parse_all(const std::string &text)
 {
-	return all<20>(text);
+	return all<PARSERS>(text);
 }

@@ -5,49 +5,53 @@ May use: variants.py, the standard library.  Must never compare figures of diffe
 import statistics
 import sys
 
-from variants import Failed, run
+from variants import Failed
+
+
+def spread(values):
+    """{"median", "min", "max"}, or None of no values."""
+    if not values:
+        return None
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 class Figures:
-    """One value a round of each variant; None where it failed or was not run."""
+    """One value a round of each variant, or a dictionary of values by `timer`; nothing where
+    it failed or was not run."""
 
     def __init__(self, variants):
         self.variants = variants
         self.rounds = []
         self.failures = {}
 
-    def value(self, name, base=None):
-        """Median, min and max of a variant's values, or of what it adds to its base."""
-        found = self.added(name, base) if base else [
-            each[name] for each in self.rounds if each.get(name) is not None]
-        if not found:
-            return None
-        return {"median": statistics.median(found), "min": min(found), "max": max(found)}
+    def columns(self, names, timer):
+        """The values of these variants, from each round in which all of them have one."""
+        for each in self.rounds:
+            values = [each.get(name) for name in names]
+            if timer:
+                values = [value and value.get(timer) for value in values]
+            if None not in values:
+                yield values
 
-    def added(self, name, base):
-        return [each[name] - each[base] for each in self.rounds
-                if each.get(name) is not None and each.get(base) is not None]
+    def value(self, name, base=None, timer=None):
+        """A variant's values, or what it adds to its base."""
+        if base:
+            return spread([one - other for one, other in self.columns([name, base], timer)])
+        return spread([value for value, in self.columns([name], timer)])
 
-    def ratio(self, name, base, to, to_base):
-        """What `name` adds to what `to` adds, of the rounds in which both ran."""
-        found = [(each[name] - each[base]) / (each[to] - each[to_base]) for each in self.rounds
-                 if None not in [each.get(one) for one in (name, base, to, to_base)]
-                 and each[to] > each[to_base]]
-        if not found:
-            return None
-        return {"median": statistics.median(found), "min": min(found), "max": max(found)}
+    def ratio(self, name, base, to, to_base, timer=None):
+        """What `name` adds to what `to` adds; of rounds in which `to` adds something."""
+        return spread([(one - one_base) / (other - other_base) for one, one_base, other, other_base
+                       in self.columns([name, base, to, to_base], timer) if other > other_base])
 
-    def times(self, name, base):
+    def times(self, name, base, timer=None):
         """The quotient of two variants."""
-        found = [each[name] / each[base] for each in self.rounds
-                 if each.get(name) is not None and each.get(base)]
-        if not found:
-            return None
-        return {"median": statistics.median(found), "min": min(found), "max": max(found)}
+        return spread([one / other for one, other in self.columns([name, base], timer) if other])
 
 
 def interleave(variants, rounds, once, tell=None):
-    """`once(variant)` of each variant in turn, `rounds` times."""
+    """`once(variant)` of each variant in turn, `rounds` times.  One that fails has failed: it
+    is not tried again."""
     figures = Figures(variants)
     for number in range(rounds):
         values = {}
@@ -66,6 +70,3 @@ def interleave(variants, rounds, once, tell=None):
         if tell:
             print(f"  {tell}: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return figures
-
-
-__all__ = ["Figures", "Failed", "interleave", "run"]

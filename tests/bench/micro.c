@@ -111,7 +111,7 @@ static __attribute__((noinline)) void *allocate(uint64_t random)
 	return block;
 }
 
-/* For those who count instructions: always the same work. */
+/* For those who count instructions: always the same work … */
 __attribute__((noinline)) void one_pair(void)
 {
 	void *block = first_place(100);
@@ -120,15 +120,41 @@ __attribute__((noinline)) void one_pair(void)
 	__asm__ volatile("");
 }
 
+/* … from another place … */
+__attribute__((noinline)) void other_pair(void)
+{
+	void *block = second_place(100);
+
+	free(block);
+	__asm__ volatile("");
+}
+
+/* … and from one that allocates once. */
+__attribute__((noinline)) void fresh_pair(void)
+{
+	void *block = third_place(100);
+
+	free(block);
+	__asm__ volatile("");
+}
+
+/* In the order in which steps.py counts them. */
 static __attribute__((noinline)) void single_pairs(long calls)
 {
 	int i;
 
-	if (calls > 0)
+	if (calls > 0) {
 		single_pairs(calls - 1);
-	else
-		for (i = 0; i < 10; i++)
+	} else {
+		for (i = 0; i < 8; i++)
 			one_pair();
+		for (i = 0; i < 3; i++) {
+			other_pair();
+			one_pair();
+		}
+		fresh_pair();
+		one_pair();
+	}
 	__asm__ volatile("" ::"r"(calls));
 }
 

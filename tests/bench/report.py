@@ -1,7 +1,10 @@
-"""The tables that `make bench` prints: figures, and the aims beside them."""
+"""The tables that `make bench` prints: the figures of each section, then all aims in one.
 
-AIMS = {"tm 10 to heaptrack": 1 / 8, "tm 25 to heaptrack": 1 / 5, "tm 10 to floor 10": 1.5,
-        "tm 25 to floor 25": 1.5}
+May use: aims.py.  Each section is a function of what bench.json holds of it.
+"""
+import textwrap
+
+import aims
 
 
 def spread(value, sign=""):
@@ -30,82 +33,108 @@ def table(title, header, rows):
     return lines
 
 
-def met(value, aim):
-    return "aim met" if value <= aim else "aim NOT met"
-
-
 def micro(columns):
     """Nanoseconds added to a pair, then the ratios."""
-    names = []
-    for each in columns.values():
-        names += [name for name in each["added"] if name not in names]
-    rows = [["native pair"] + [spread(each["native"]) for each in columns.values()]]
-    for name in names:
-        cells = []
+    lines = []
+    for timer, words in (("wall", "by the wall clock"), ("processor", "of processor time")):
+        names = []
         for each in columns.values():
-            failure = each["failures"].get(name)
-            cells.append("failed" if failure and failure.startswith("failed")
-                         else "missing" if failure else spread(each["added"].get(name), "+"))
-        rows.append([name, *cells])
-    lines = table("Nanoseconds added to a pair of malloc and free: median (min … max)",
-                  ["", *columns], rows)
-    rows = []
-    for name, aim in AIMS.items():
-        values = [each["ratios"].get(name) for each in columns.values()]
-        rows.append([f"{name}, aim {aim:g}", *[quotient(value) for value in values]])
-        rows.append(["", *[met(value["median"], aim) if value else "–" for value in values]])
-    one, two = columns.get("live 100,000"), columns.get("2 threads, 100,000 each")
-    if one and two and one["added"]["tm 10"] and two["added"]["tm 10"]:
-        value = two["added"]["tm 10"]["median"] / one["added"]["tm 10"]["median"]
-        rows.append(["tm 10, 2 threads to 1, aim 1.15", *["" for each in list(columns)[1:]],
-                     f"{value:.2f}, {met(value, 1.15)}"])
-    lines += table("What is added, as ratios within the rounds", ["", *columns], rows)
+            names += [name for name in each["added"][timer] if name not in names]
+        rows = [["native pair"] + [spread(each["native"][timer]) for each in columns.values()]]
+        for name in names:
+            rows.append([name, *["failed" if name in each["failures"]
+                                 else spread(each["added"][timer].get(name), "+")
+                                 for each in columns.values()]])
+        lines += table(f"Nanoseconds {words} added to a pair of malloc and free: "
+                       "median (min … max)", ["", *columns], rows)
+        ratios = list(next(iter(columns.values()))["ratios"][timer])
+        lines += table(f"… as ratios within the rounds, {words}", ["", *columns],
+                       [[name, *[quotient(each["ratios"][timer].get(name))
+                                 for each in columns.values()]] for name in ratios])
     for column, each in columns.items():
         lines += [f"  {column}: {name}: {reason}" for name, reason in each["failures"].items()]
     return lines
 
 
+def threads(values):
+    return table("What 2 threads add to a pair, to what 1 adds; 100,000 live blocks each",
+                 ["", "wall clock", "processor time"],
+                 [[name, quotient(each["wall"]), quotient(each["processor"])]
+                  for name, each in values.items()])
+
+
 def memory(values):
-    lines = ["", "Memory"]
-    empty = values.pop("empty")
-    lines.append(f"  nothing allocated: {empty / 1048576:.2f} MiB, {met(empty, 2 << 20)} (2 MiB)")
-    for live, value in values.items():
-        lines.append(f"  {int(live):,} live blocks: {value:.1f} bytes each, "
-                     f"{met(value, 24)} (24 bytes)")
-    values["empty"] = empty
-    return lines
+    lines = ["", "Resident bytes that are added", f"  nothing allocated: "
+             f"{values['empty'] / (1 << 20):.2f} MiB"]
+    for live, value in values["blocks"].items():
+        lines.append(f"  tm 10, {int(live):,} blocks: {value:.1f} a live block")
+    for name, value in values["peers"].items():
+        lines.append(f"  {name}: {value:,.0f} a live block, in its largest process")
+    return lines + failures(values)
+
+
+def failures(values):
+    return [f"  {name}: {reason}" for name, reason in values["failures"].items()]
+
+
+def duration(nanoseconds):
+    for limit, factor, unit in ((1e4, 1, "ns"), (1e7, 1e3, "µs"), (1e10, 1e6, "ms")):
+        if nanoseconds < limit:
+            return f"{nanoseconds / factor:.0f} {unit}"
+    return f"{nanoseconds / 1e9:.0f} s"
 
 
 def pauses(values):
     """One line for each power of two in which there is anything."""
-    classes = len(values["native"]["quiet"])
     rows = []
-    for i in range(classes):
+    for i in range(len(values["native"]["quiet"])):
         cells = [values[name][kind][i] for name in ("native", "tm 10")
                  for kind in ("quiet", "preempted")]
         if any(cells):
-            limit = 2 << i
-            named = (f"{limit} ns" if limit < 10000 else f"{limit / 1000:.0f} µs"
-                     if limit < 10000000 else f"{limit / 1000000:.0f} ms")
-            rows.append(["below " + named, *[f"{each:,}" for each in cells]])
+            rows.append(["below " + duration(2 << i), *[f"{each:,}" for each in cells]])
     lines = table("How long allocations took, while the live set grew and after",
                   ["", "native", "preempted", "tm 10", "preempted"], rows)
-    longest = values["tm 10"]["longest"]
-    native = values["native"]["longest"]
-    lines.append(f"  longest with tm, the processor not lost: {longest / 1000:,.0f} µs, "
-                 f"{met(longest, 1000000)} (1 ms); native {native / 1000:,.0f} µs")
+    for name in ("native", "tm 10"):
+        lines.append(f"  {name}: {values[name]['allocations']:,} allocations, the longest "
+                     f"without losing the processor {duration(values[name]['longest'])}")
     return lines
 
 
 def steps(values):
-    lines = ["", "Instructions of a pair, the last stack known"]
-    for frames, each in values.items():
-        same = "as untouched" if each["stopped"] == each["native"] else "NOT as untouched"
-        lines.append(f"  {frames} frames: {each['native']} native, {each['traced']} traced, "
-                     f"{each['stopped']} after tm stop ({same})")
-        lines.append("    by source file: " + ", ".join(
-            f"{name} {count}" for name, count in each["parts"].items()))
+    """Instructions of a pair of malloc and free, counted one by one."""
+    kinds = ("native", "same", "alternating", "new", "stopped")
+    lines = table("Instructions of a pair",
+                  ["", "untouched", "same stack again", "two in turn", "a new leaf", "after stop"],
+                  [[name + (" frames" if name.isdigit() else ""),
+                    *[str(each[kind]) if name.isdigit() or kind in kinds[1:4] else ""
+                      for kind in kinds]] for name, each in values.items()])
+    columns = [(name, kind, each["components"][kind]) for name, each in values.items()
+               if name.isdigit() for kind in kinds[1:4]]
+    names = []
+    for name, kind, counted in columns:
+        names += [part for part in counted if part not in names]
+    lines += table("… by component", ["", *[f"{name}, {kind}" for name, kind, counted in columns]],
+                   [[part, *[str(counted.get(part, 0)) for name, kind, counted in columns]]
+                    for part in names])
     return lines
+
+
+def start(values):
+    return ["", "Milliseconds for which tm start stops the program"] + [
+        f"  {count} threads: {spread(each)}" for count, each in values.items()]
+
+
+def snapshot(values):
+    return table("Seconds, the program stopped", ["live blocks", "tm snapshot", "tm top"],
+                 [[f"{int(live):,}", f"{each['snapshot']:.2f}", f"{each['top']:.2f}"]
+                  for live, each in values.items()])
+
+
+def grouping(values):
+    return table("Seconds to group distinct tracebacks of 25 frames",
+                 ["", "tracebacks", "groups", "seconds", "MiB more"],
+                 [[each["key"], f"{each['tracebacks']:,}", f"{each['groups']:,}",
+                   f"{each['seconds']:.3f}", f"{each['MiB']:.0f}"] for each in values])
 
 
 def seconds(value):
@@ -131,50 +160,62 @@ def symbols(objects):
 
 
 def whole_programs(values):
-    names = []
-    for each in values.values():
-        names += [name for name in each["to native"] if name not in names]
-    rows = []
+    """Wall clock to native, one line a variant; then what is added to what peers add."""
+    known = {name: each for name, each in values.items() if "wall" in each}
+    variants = []
+    for each in known.values():
+        variants += [name for name in each["wall"] if name not in variants]
+    rows = [["native, seconds", *[f"{each['native seconds']['median']:.2f}"
+                                  if each["native seconds"] else "–" for each in known.values()]]]
+    for variant in variants:
+        rows.append([variant, *[brief(each["wall"].get(variant)) for each in known.values()]])
+    lines = table("Whole programs, wall clock to native: median", ["", *known], rows)
+    rows = [["tm 10 to heaptrack", *[brief(each.get("to heaptrack")) for each in known.values()]]]
+    for frames in sorted({each for one in known.values() for each in one["to tracemalloc"]},
+                         key=int):
+        rows.append([f"tm {frames} to tracemalloc {frames}",
+                     *[brief(each["to tracemalloc"].get(frames)) for each in known.values()]])
+    lines += table("What is added, as ratios: median (min … max in bench.json)", ["", *known], rows)
     for program, each in values.items():
-        alone = each["native seconds"]
-        rows.append([program, f"{alone['median']:.2f} s" if alone else "–",
-                     *[quotient(each["to native"].get(name)) for name in names]])
-    lines = table("Whole programs, processor time to native", ["", "native", *names], rows)
-    rows = []
-    for program, each in values.items():
-        value = each["added, to heaptrack"]["tm 10"]
-        row = [program, quotient(value), met(value["median"], 0.25) if value else ""]
-        for frames in (10, 25):
-            value = each["added, to tracemalloc"].get(frames)
-            row += [quotient(value), met(value["median"], 0.1) if value else ""]
-        rows.append(row)
-    lines += table("What is added: tm 10 to heaptrack (aim 0.25), to tracemalloc of as many "
-                   "frames (aim 0.1 with malloc)",
-                   ["", "heaptrack", "", "tracemalloc 10", "", "tracemalloc 25", ""], rows)
-    for program, each in values.items():
-        lines += [f"  {program}: {name}: {reason}" for name, reason in each["failures"].items()]
+        if "missing" in each:
+            lines.append(f"  {program}: {each['missing']}")
+        else:
+            lines += [f"  {program}: {name}: {reason}"
+                      for name, reason in each["failures"].items()]
     return lines
+
+
+def brief(value):
+    return "–" if value is None else f"{value['median']:.2f}"
+
+
+def all_aims(result):
+    """One table: each aim, its figure, and whether it is met."""
+    answers = {True: "met", False: "NOT met", None: "–"}
+    rows = [[f"{row.number}. {row.aim}", row.figure, answers[row.met]] for row in aims.rows(result)]
+    widths = [max(len(row[0]) for row in rows), 60]
+    lines = ["", "The aims".ljust(widths[0] + 4) + "figure".ljust(widths[1] + 2) + "met?"]
+    for aim, figure, answer in rows:
+        first, *more = textwrap.wrap(figure, widths[1]) or [""]
+        lines.append(f"  {aim.ljust(widths[0])}  {first.ljust(widths[1])}  {answer}")
+        lines += [" " * (widths[0] + 4) + each for each in more]
+    return lines
+
+
+SECTIONS = {"micro": micro, "threads": threads, "memory": memory, "pauses": pauses,
+            "steps": steps, "start": start, "snapshot": snapshot, "grouping": grouping,
+            "symbols": symbols, "programs": whole_programs}
 
 
 def text(result):
     """All sections that were measured."""
-    lines = [f"{result['machine']}; {result['rounds']} rounds, interleaved; processor time"]
-    for name, part in (("micro", micro), ("memory", memory), ("pauses", pauses), ("steps", steps),
-                       ("symbols", symbols),
-                       ("programs", whole_programs)):
+    lines = [f"{result['machine']}; {result['rounds']} rounds, interleaved"]
+    for name, part in SECTIONS.items():
         if name in result:
-            failed = result[name].get("failed")
-            lines += ["", f"{name}: failed: {failed}"] if failed else part(result[name])
-    if "start" in result:
-        value = result["start"]
-        lines += ["", f"tm start stops the program for {spread(value)} ms, "
-                      f"{met(value['median'], 50)} (50 ms)"]
-    if "snapshot" in result and "failed" not in result["snapshot"]:
-        value = result["snapshot"]
-        lines += ["", f"{value['live']:,} live blocks: tm snapshot {value['snapshot']:.2f} s, "
-                      f"{met(value['snapshot'], 0.5)} (0.5 s at 10,000,000); "
-                      f"tm top {value['top']:.2f} s, {met(value['top'], 1)} (1 s)"]
-    elif "snapshot" in result:
-        lines += ["", f"snapshot: failed: {result['snapshot']['failed']}"]
-    lines += ["", f"{result['seconds']:.0f} s; all figures in build/bench.json"]
+            failed = "failed" in result[name] and result[name]["failed"]
+            lines += ["", f"{name}: {failed}"] if failed else part(result[name])
+    lines += all_aims(result)
+    took = ", ".join(f"{name} {seconds:.0f}" for name, seconds in result["took"].items())
+    lines += ["", f"{sum(result['took'].values()):.0f} s ({took}); all figures in "
+                  "build/bench.json"]
     return "\n".join(lines)

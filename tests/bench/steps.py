@@ -1,7 +1,8 @@
-"""Runs in gdb, from at_entry.py: counts instructions of the micro-benchmark's one_pair.
+"""Runs in gdb, from at_entry.py: counts instructions of the micro-benchmark's single pairs.
 
-One line of JSON: of the untouched program, traced, and after the end of tracing; and those
-traced by the source files of the helper that they were compiled from.
+TM_BENCH_STEPS: the frames of `tm start`, or empty where the program traces itself, or does not.
+One line of JSON: of the untouched program, of three traced pairs, and after the end of tracing;
+the traced ones also by the component of the helper that they belong to.
 """
 import collections
 import json
@@ -9,19 +10,43 @@ import os
 
 import gdb
 
+# Which component the code of a source file is; files not named here are their own.
+COMPONENTS = {"entry.S": "entry", "hooks.c": "guard", "thread.c": "guard", "thread.h": "guard",
+              "unwind.c": "unwind", "unwind.h": "unwind", "rule.c": "unwind", "stack.c": "unwind",
+              "fullwalk.c": "unwind", "cfi.c": "unwind", "cfi.h": "unwind", "modules.c": "unwind",
+              "modules.h": "unwind", "expression.c": "unwind", "traceback.c": "intern",
+              "traceback.h": "intern", "table.c": "table", "table.h": "table",
+              "segment.c": "table", "segment.h": "table", "counter.h": "counters"}
+# Belong to the code that they are inlined into.
+SHARED = ("tm_layout.h", "arch.h", "lock.h", "helper.h")
 
-def part_of(address):
-    """The source file that an instruction of the helper is from, inlined functions' own."""
+
+def source_file(function):
+    return os.path.basename(function.symtab.filename)
+
+
+def component(address):
+    """What an instruction is part of."""
     symtab = gdb.find_pc_line(address).symtab
-    if symtab and "tm-helper" in symtab.objfile.filename:
-        return os.path.basename(symtab.filename)
-    return "program and relays"
+    if not symtab or "tm-helper" not in symtab.objfile.filename:
+        known = symtab or gdb.solib_name(address) or gdb.block_for_pc(address)
+        return "program" if known else "relay"
+    name = os.path.basename(symtab.filename)
+    block = gdb.block_for_pc(address)
+    while name in SHARED and block:
+        if block.function:
+            name = source_file(block.function)
+        block = block.superblock
+    return COMPONENTS.get(name, name)
+
+
+def go_to(function):
+    gdb.execute("tbreak *" + function, to_string=True)
+    gdb.execute("continue", to_string=True)
 
 
 def instructions():
-    """The addresses of those from the entry of the next one_pair to its return."""
-    gdb.execute("tbreak *one_pair", to_string=True)
-    gdb.execute("continue", to_string=True)
+    """The addresses of those from here, a function's entry, to its return."""
     end = int(gdb.parse_and_eval("*(unsigned long *)$sp"))
     result = []
     while True:
@@ -32,17 +57,40 @@ def instructions():
         gdb.execute("stepi", to_string=True)
 
 
-counts = {}
-instructions()  # the first makes the heap, and what dynamic linking puts off
+def components(addresses):
+    """{component: instructions} of a pair; the table's are `put` until malloc has returned."""
+    own = {address: gdb.find_pc_line(address).symtab for address in set(addresses)}
+    own = {address for address, symtab in own.items()
+           if symtab and os.path.basename(symtab.filename) == "micro.c"}
+    halves = [number for number, address in enumerate(addresses)
+              if address in own and number and addresses[number - 1] not in own]
+    kinds = {address: component(address) for address in set(addresses)}
+    counted = collections.Counter()
+    for number, address in enumerate(addresses):
+        kind = kinds[address]
+        if kind == "table":
+            kind = "table put" if number < halves[0] else "table take"
+        counted[kind] += 1
+    return dict(counted)
+
+
+frames = os.environ["TM_BENCH_STEPS"]
+counts = {"components": {}}
+go_to("one_pair")  # the first makes the heap, and what dynamic linking puts off
+go_to("one_pair")
 counts["native"] = len(instructions())
-gdb.execute("tm start " + os.environ["TM_BENCH_STEPS"], to_string=True)
-for each in range(4):
-    instructions()
-traced = instructions()
-counts["traced"] = len(traced)
-parts = collections.Counter(map(part_of, traced))
-counts["parts"] = dict(parts.most_common())
-gdb.execute("tm stop", to_string=True)
+if frames:
+    gdb.execute("tm start " + frames, to_string=True)
+for name, function, passes in (("same", "one_pair", 5), ("alternating", "one_pair", 4),
+                               ("new", "fresh_pair", 1)):
+    for turn in range(passes):
+        go_to(function)
+    traced = instructions()
+    counts[name] = len(traced)
+    counts["components"][name] = components(traced)
+go_to("one_pair")
+if frames:
+    gdb.execute("tm stop", to_string=True)
 counts["stopped"] = len(instructions())
 print(json.dumps(counts), flush=True)
 gdb.execute("kill")

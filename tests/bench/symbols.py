@@ -79,12 +79,12 @@ class Gdb(Tool):
                      if line.startswith("SECONDS"))
 
 
-def tools():
+def tools(quick):
     """Those that are run in each round, and those that are run once."""
     return ([Ours(), Tool("addr2line", "addr2line", "-a", "-i", "-f", "-e"),
              Tool("llvm-symbolizer", "llvm-symbolizer", "-a", "-e")],
-            [Ours(), Tool("eu-addr2line", "eu-addr2line", "-a", "-i", "-f", "-e", turns=1),
-             Gdb()])
+            [Ours(), Gdb()] + ([] if quick else [
+                Tool("eu-addr2line", "eu-addr2line", "-a", "-i", "-f", "-e", turns=1)]))
 
 
 def output(tool, command):
@@ -108,12 +108,12 @@ def some_addresses(path, count):
             sorted(random.Random(1).sample(range(low, high), min(count, high - low)))]
 
 
-def one_object(path, count, rounds, tell):
+def one_object(path, count, rounds, tell, quick=False):
     """{"cold" | "again": {tool: seconds}, "… to tm": {tool: ratio}, "failures": {tool: reason}}"""
     addresses = some_addresses(path, count)
     result = {"addresses": len(addresses), "cold": {}, "again": {}, "cold to tm": {},
               "again to tm": {}, "failures": {}}
-    often, once = tools()
+    often, once = tools(quick)
     for group, turns in ((often, rounds), (once, 1)):
         again = Figures(group)
 
@@ -139,7 +139,8 @@ def one_object(path, count, rounds, tell):
 
 def measure(quick, rounds):
     """{object's name: one_object()}; objects that are not there are left out."""
-    return {path.name: one_object(path, 1000 if quick else 10000, rounds, f"names in {path.name}")
+    return {path.name: one_object(path, 1000 if quick else 10000, rounds, f"names in {path.name}",
+                                  quick)
             for path in OBJECTS if path.exists()}
 
 

@@ -6,6 +6,7 @@ not find makes it unavailable, with the reason.  May use: the standard library.
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -14,6 +15,7 @@ BENCH = ROOT / "tests" / "bench"
 BUILD = ROOT / "build" / "bench"
 GDB = "/usr/bin/gdb"
 PYTHON = "/usr/bin/python3"
+PRELOAD = ROOT / "build" / "libtm-preload.so"
 LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 
 JEMALLOC = LIBRARIES / "libjemalloc.so.2"
@@ -54,6 +56,32 @@ class Tm(Variant):
                 {"TM_BENCH_FRAMES": str(self.frames or "")})
 
 
+class TmFromStart(Variant):
+    """The library that traces from the start."""
+
+    def __init__(self, frames):
+        super().__init__(f"tm {frames}")
+        self.trace = str(frames)
+
+    def missing(self):
+        return None if PRELOAD.exists() else f"{PRELOAD.name} is not built"
+
+    def command(self, program, folder):
+        return program, {"LD_PRELOAD": str(PRELOAD), "TM_TRACE": self.trace}
+
+
+class TmSampled(TmFromStart):
+    def __init__(self, frames, period):
+        super().__init__(frames)
+        self.name, self.trace = f"tm {frames} sampled", f"{frames} -sample {period}"
+
+    def missing(self):
+        """The library complains, and traces nothing, where it does not know the option."""
+        return super().missing() or subprocess.run(
+            ["/bin/true"], env=environment_of(self.command([], "")[1]), stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True).stderr.strip() or None
+
+
 class Floor(Variant):
     """The floor prototype, under the program that keeps frame pointers."""
 
@@ -62,19 +90,28 @@ class Floor(Variant):
         self.environment = {"FLOOR_FRAMES": str(frames), "FLOOR_BLOCKS": str(blocks),
                             "LD_PRELOAD": str(BUILD / "floor.so")}
 
+    def missing(self):
+        return None if (BUILD / "floor.so").exists() else "floor.so is not built"
+
     def command(self, program, folder):
         return [program[0] + "-fp", *program[1:]], self.environment
 
 
 class Heaptrack(Variant):
+    """With its interpreter beside it, as it is used, or writing raw data alone."""
+
     slow = 3
     tells_status = False
+
+    def __init__(self, raw=False):
+        super().__init__("heaptrack")
+        self.options = ["--raw"] if raw else []
 
     def missing(self):
         return None if shutil.which("heaptrack") else "heaptrack is not installed"
 
     def command(self, program, folder):
-        return ["heaptrack", "-o", f"{folder}/heaptrack", *program], {}
+        return ["heaptrack", *self.options, "-o", f"{folder}/heaptrack", *program], {}
 
 
 class Preload(Variant):
@@ -126,34 +163,80 @@ def mtrace():
     return Preload("mtrace", MALLOC_DEBUG, slow=8, MALLOC_TRACE="%s")
 
 
-def allocators():
-    """jemalloc and tcmalloc, each alone and with its profiler."""
+def profilers():
+    """The heap profilers of jemalloc and tcmalloc, recording every allocation."""
     return [
-        Preload("jemalloc", JEMALLOC),
         Preload("jemalloc prof", JEMALLOC, slow=40, base="jemalloc",
                 MALLOC_CONF="prof:true,lg_prof_sample:0"),
-        Preload("tcmalloc", TCMALLOC),
         Preload("gperftools", TCMALLOC, slow=150, base="tcmalloc", HEAPPROFILE="%s",
                 HEAP_PROFILE_ALLOCATION_INTERVAL="0", HEAP_PROFILE_INUSE_INTERVAL="0"),
     ]
+
+
+def allocators():
+    """The profilers, each behind its allocator alone."""
+    jemalloc, tcmalloc = profilers()
+    return [Preload("jemalloc", JEMALLOC), jemalloc, Preload("tcmalloc", TCMALLOC), tcmalloc]
 
 
 class Failed(Exception):
     """A run ended badly; the text is one line."""
 
 
-def run(variant, program, environment=None, timeout=600):
-    """Runs the program; returns (standard output, standard error)."""
+# What the peers and programs come from, by the file that tells that it is there.
+PACKAGES = {"heaptrack": "heaptrack", "valgrind": "valgrind", "addr2line": "binutils",
+            "eu-addr2line": "elfutils", "llvm-symbolizer": "llvm", "sqlite3": "sqlite3",
+            "redis-server": "redis-server", "redis-benchmark": "redis-tools",
+            "xmllint": "libxml2-utils", "perl": "perl", "gawk": "gawk", "g++": "g++",
+            str(JEMALLOC): "libjemalloc2", str(TCMALLOC): "libgoogle-perftools4",
+            "/usr/bin/python3.11d": "python3.11-dbg"}
+
+
+def not_installed():
+    """A line for each thing that is not on this machine, with how to have it."""
+    return [f"{os.path.basename(name)}: apt-get install {package}"
+            for name, package in PACKAGES.items() if not shutil.which(name)
+            and not os.path.exists(name)]
+
+
+def environment_of(*parts):
+    """The environment, with all libraries of the parts preloaded, the last part's first."""
+    preloaded = [part["LD_PRELOAD"] for part in reversed(parts) if "LD_PRELOAD" in part]
+    result = dict(os.environ)
+    for part in parts:
+        result.update(part)
+    if preloaded:
+        result["LD_PRELOAD"] = " ".join(preloaded)
+    return result
+
+
+def run(variant, program, environment=None, timeout=60):
+    """Runs the program; returns (standard output, standard error).
+
+    What it has started ends with it: a peer's evaluation must not disturb the next run.
+    """
     with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD) as folder:
         command, additions = variant.command([str(each) for each in program], folder)
+        process = subprocess.Popen(command, env=environment_of(environment or {}, additions),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True, errors="replace",
+                                   cwd=folder, start_new_session=True)
         try:
-            done = subprocess.run(command, env={**os.environ, **(environment or {}), **additions},
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True, errors="replace",
-                                  timeout=timeout, cwd=folder)
+            output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             raise Failed(f"longer than {timeout} s") from None
-    if done.returncode != 0 and variant.tells_status:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise Failed(f"status {done.returncode}: {last[:80]}")
-    return done.stdout, done.stderr
+        finally:
+            end_group(process)
+    if process.returncode != 0 and variant.tells_status:
+        last = (errors.strip() or "no message").splitlines()[-1]
+        raise Failed(f"status {process.returncode}: {last[:80]}")
+    return output, errors
+
+
+def end_group(process):
+    """Ends a process that was started in a session of its own, and all that it started."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
