@@ -65,14 +65,16 @@ static void generation_destroy(struct tm_generation *generation)
 }
 
 static struct tm_generation *generation_new(uint32_t limit, uint64_t sample_period,
-					    uint64_t min_size, uint32_t id)
+					    uint64_t min_size)
 {
+	/* No two have the same: threads know by it whose tracebacks they remember. */
+	static uint32_t last_id;
 	struct tm_generation *generation = arena_map_alone(TM_PAGE);
 
 	if (!generation)
 		return NULL;
 	generation->limit = limit;
-	generation->id = id;
+	generation->id = ++last_id;
 	generation->sample_period = sample_period;
 	generation->min_size = min_size;
 	if (sample_period || min_size)
@@ -116,9 +118,7 @@ static void generation_publish(struct tm_generation *generation)
 
 static long generation_replace(uint32_t limit, uint64_t sample_period, uint64_t min_size)
 {
-	const struct tm_generation *old = (const struct tm_generation *)tm_header.generation;
-	struct tm_generation *new =
-		generation_new(limit, sample_period, min_size, old ? old->id + 1 : 1);
+	struct tm_generation *new = generation_new(limit, sample_period, min_size);
 
 	if (!new)
 		return -TM_ENOMEM;
@@ -293,14 +293,13 @@ long tm_control_canary(void)
 
 	if (!thread || !entry)
 		return 1;
-	own = generation_new(1, 0, 0, UINT32_MAX);
+	own = generation_new(1, 0, 0);
 	if (!own)
 		return -TM_ENOMEM;
 	spare.state = THREAD_OUTSIDE;
 	spare.number = TM_MAX_THREADS - 1;
 	spare.active = 0;
 	spare.stack.low = spare.stack.high = 0;
-	spare.memo.count = 0; /* its ids were those of the last canary */
 	entry->record = (uint64_t)&spare;
 	header->generation = (uint64_t)own;
 	header->state = TM_STATE_TRACING;

@@ -30,6 +30,7 @@
 /* The callee-saved registers of a frame, and where it stands. */
 struct tm_registers {
 	uint64_t rip, rsp, rbp, rbx, r12, r13, r14, r15;
+	uint64_t rbp_at; /* where rbp is kept: the same place, whenever rsp is the same */
 };
 
 /* The stack around rsp that is known to be readable: low <= address < high. */

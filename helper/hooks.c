@@ -12,6 +12,7 @@
  * Must never call the program's code but through tm_call_original.
  */
 #include "counter.h"
+#include "modules.h"
 #include "sample.h"
 #include "table.h"
 #include "thread.h"
@@ -147,24 +148,47 @@ static inline struct tm_generation *current_generation(void)
 	return (struct tm_generation *)load_acquire(&tm_header.generation);
 }
 
-/* The caller's traceback, interned.  0 when it cannot be kept. */
-static uint32_t take_traceback(struct tm_generation *generation, struct tm_thread *thread,
-			       const struct tm_entry *entry, uint32_t domain)
+/* The caller's traceback by a walk, interned.  0 when it cannot be kept. */
+static TM_NOINLINE uint32_t walk(struct tm_generation *generation, struct tm_thread *thread,
+				 const struct tm_entry *entry, uint32_t domain)
 {
+	uint64_t root = tm_path_root(generation, domain);
 	struct tm_registers registers;
+	struct tm_path *path;
 	uint64_t *frames;
+	uint32_t traceback;
 	bool complete;
 	size_t count;
 
 	if (unlikely(!thread_reserve(thread, generation->limit)))
 		return 0;
-	frames = (uint64_t *)thread->frames;
 	tm_entry_registers(entry, &registers);
+	path = tm_path_at(thread->paths, thread->path_size, registers.rip, registers.rsp);
+	frames = (uint64_t *)thread->frames;
+	tm_path_begin(path, thread->path_size, &thread->unwinder.log);
 	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
 			  &complete);
-	return traceback_intern(generation, thread->number + 1, domain, !complete, frames,
-				(uint32_t)count, thread->unwinder.same, &thread->memo,
-				(uint64_t *)thread->memo_addresses, (uint32_t *)thread->memo_ids);
+	traceback =
+		traceback_intern(generation, thread->number + 1, domain, !complete, frames,
+				 (uint32_t)count, &thread->memo, (uint64_t *)thread->memo_addresses,
+				 (uint32_t *)thread->memo_ids);
+	tm_path_end(path, &thread->unwinder.log, registers.rip, registers.rsp, root, traceback);
+	return traceback;
+}
+
+/* The caller's traceback, interned.  0 when it cannot be kept. */
+static inline uint32_t take_traceback(struct tm_generation *generation, struct tm_thread *thread,
+				      const struct tm_entry *entry, uint32_t domain)
+{
+	uint64_t rip = tm_entry_rip(entry), rsp = tm_entry_rsp(entry);
+	uint32_t known;
+
+	tm_modules_follow_loader();
+	if (unlikely(!thread->paths))
+		return walk(generation, thread, entry, domain);
+	known = tm_recall(tm_path_at(thread->paths, thread->path_size, rip, rsp), rip, rsp,
+			  tm_path_root(generation, domain), &thread->stack);
+	return likely(known) ? known : walk(generation, thread, entry, domain);
 }
 
 /* Where not every block is recorded: the filter knows of it, and it counts as what it stands for. */

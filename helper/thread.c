@@ -51,19 +51,22 @@ static uint32_t own_tid(void)
 bool thread_reserve(struct tm_thread *thread, uint32_t frames)
 {
 	struct tm_wiped *wiped = tm_wiped();
+	uint32_t path_size = tm_path_size(frames);
 	uint8_t *memory;
 
-	if (likely(thread->capacity >= frames))
+	if (thread->capacity >= frames)
 		return true;
 	if (!lock_take(&wiped->threads_lock, own_tid()))
 		return false;
-	memory = pool_take((uint64_t)frames * (8 + 8 + 4));
+	memory = pool_take(TM_PATHS * path_size + (uint64_t)frames * (8 + 8 + 4));
 	lock_release(&wiped->threads_lock);
 	if (!memory)
 		return false;
-	thread->frames = (uint64_t)memory;
-	thread->memo_addresses = (uint64_t)memory + (uint64_t)frames * 8;
-	thread->memo_ids = (uint64_t)memory + (uint64_t)frames * 16;
+	thread->paths = (uint64_t)memory;
+	thread->path_size = path_size;
+	thread->frames = thread->paths + TM_PATHS * path_size;
+	thread->memo_addresses = thread->frames + (uint64_t)frames * 8;
+	thread->memo_ids = thread->frames + (uint64_t)frames * 16;
 	thread->memo.generation = 0;
 	thread->capacity = frames;
 	return true;

@@ -3,8 +3,8 @@
 #define TM_THREAD_H
 
 #include "arch.h"
+#include "recall.h"
 #include "traceback.h"
-#include "unwind.h"
 
 /*
  * The guard.  A hook that is entered while its thread is in THREAD_IN_ORIGINAL
@@ -30,6 +30,9 @@ struct tm_thread {
 	uint64_t frames;         /* address of uint64_t[capacity]: what the unwinder found */
 	uint64_t memo_addresses; /* address of uint64_t[capacity] */
 	uint64_t memo_ids;       /* address of uint32_t[capacity] */
+	uint64_t paths;          /* address of TM_PATHS times path_size bytes: recall.h */
+	uint32_t path_size;
+	uint32_t reserved;
 	struct tm_unwinder unwinder;
 };
 

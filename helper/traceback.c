@@ -197,7 +197,7 @@ static uint32_t intern_node(struct tm_generation *generation, uint32_t owner, ui
 }
 
 uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint32_t domain,
-			  bool truncated, const uint64_t *frames, uint32_t count, uint32_t same,
+			  bool truncated, const uint64_t *frames, uint32_t count,
 			  struct tm_memo *memo, uint64_t *addresses, uint32_t *ids)
 {
 	uint64_t root_address = TM_NODE_ROOT | (truncated ? TM_NODE_TRUNCATED : 0) | domain;
@@ -211,7 +211,6 @@ uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint
 	}
 	/* While this runs the memo is not to be trusted by a thread that shares it. */
 	memo->count = 0;
-	i = same < known ? same : known;
 	while (i < known && addresses[i] == frames[count - 1 - i])
 		i++;
 	id = i ? ids[i - 1] : root;

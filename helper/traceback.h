@@ -21,13 +21,12 @@ int traceback_init(struct tm_generation *generation) TM_HIDDEN;
 
 /*
  * The id of a traceback: count addresses, most recent first (TM_NODE_EXACT may
- * be set in each), of which the caller knows that the last `same` are those of
- * the traceback the memo is of.  addresses and ids are the memo's arrays, of at
- * least generation->limit entries.  0 when it could not be stored.
+ * be set in each).  addresses and ids are the memo's arrays, of at least
+ * generation->limit entries.  0 when it could not be stored.
  * owner: the calling thread's lock number.
  */
 uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint32_t domain,
-			  bool truncated, const uint64_t *frames, uint32_t count, uint32_t same,
+			  bool truncated, const uint64_t *frames, uint32_t count,
 			  struct tm_memo *memo, uint64_t *addresses, uint32_t *ids) TM_HIDDEN;
 
 /* The domain of a traceback that was given out. */

@@ -11,7 +11,7 @@
 /* ---- the rule cache --------------------------------------------------- */
 
 /*
- * check == key ^ epoch ^ rule.  Both words are written without a lock: an
+ * check == key ^ epoch << EPOCH_SHIFT ^ rule.  Both words are written without a lock: an
  * entry whose words belong to two writers checks out for no key.
  */
 struct rule_entry {
@@ -20,10 +20,10 @@ struct rule_entry {
 };
 
 #define RULE_ENTRIES 8192u
-#define EPOCH_STEP (UINT64_C(1) << 48) /* above all addresses */
+#define EPOCH_SHIFT 48 /* above all addresses */
 
 static struct rule_entry rules[RULE_ENTRIES] __attribute__((aligned(64)));
-static uint64_t rules_epoch; /* atomic; forgetting is counting up */
+uint64_t tm_rules_epoch; /* atomic */
 
 /* Address bits 0..12 and 13..25 folded into the offset of an entry: three cycles. */
 static inline struct rule_entry *rule_entry(uint64_t key)
@@ -37,9 +37,9 @@ void tm_unwind_forget_rules(void)
 {
 	uint32_t i;
 
-	if (__atomic_add_fetch(&rules_epoch, EPOCH_STEP, __ATOMIC_ACQ_REL) != 0)
+	if (__atomic_add_fetch(&tm_rules_epoch, 1, __ATOMIC_ACQ_REL) << EPOCH_SHIFT)
 		return;
-	/* The count has come around: an old entry must not pass for a new one. */
+	/* Its low bits have come around: an old entry must not pass for a new one. */
 	for (i = 0; i < RULE_ENTRIES; i++)
 		store_relaxed(&rules[i].check, UINT64_C(0));
 }
@@ -92,7 +92,7 @@ static TM_NOINLINE uint64_t find_rule(struct tm_unwinder *unwinder)
 	uint64_t rule = tm_unwind_rule(unwinder);
 	struct rule_entry *entry = rule_entry(key);
 
-	if (rule != TM_RULE_OUTSIDE && key < EPOCH_STEP) {
+	if (rule != TM_RULE_OUTSIDE && key >> EPOCH_SHIFT == 0) {
 		store_relaxed(&entry->rule, rule);
 		store_relaxed(&entry->check, key ^ unwinder->walk.epoch ^ rule);
 	}
@@ -156,6 +156,47 @@ uint64_t tm_unwind_original(uint64_t pc)
 	return function;
 }
 
+/* ---- the log ----------------------------------------------------------- */
+
+static inline void log_begin(struct tm_log *log, uint64_t epoch)
+{
+	log->epoch = epoch;
+	log->nonzero_at = 0;
+	log->count = 0;
+	log->whole = true;
+}
+
+static inline void log_add(struct tm_log *log, uint64_t at, uint64_t value)
+{
+	uint32_t count = log->count;
+
+	if (unlikely(count == log->room)) {
+		log->whole = false;
+		return;
+	}
+	log->words[count].at = at;
+	log->words[count].value = value;
+	log->count = count + 1;
+}
+
+/* rbp leads to an address: where it came from must be looked at again. */
+static inline void log_rbp(struct tm_log *log, uint64_t *rbp_at, uint64_t rbp)
+{
+	if (*rbp_at)
+		log_add(log, *rbp_at, rbp);
+	*rbp_at = 0;
+}
+
+/*
+ * The last word read is the return address of a frame that is left off: there
+ * is one if it is not 0, whatever it is.
+ */
+static inline void log_limit(struct tm_log *log)
+{
+	if (log->count && log->whole)
+		log->nonzero_at = log->words[--log->count].at;
+}
+
 /* ---- the walk --------------------------------------------------------- */
 
 static bool step_signal(struct tm_unwinder *unwinder, struct tm_stack *own)
@@ -164,6 +205,7 @@ static bool step_signal(struct tm_unwinder *unwinder, struct tm_stack *own)
 	uint64_t context = walk->rsp;
 	uint64_t rip, rsp, rbp;
 
+	unwinder->log.whole = false;
 	if (!tm_stack_load(unwinder, context + TM_UCONTEXT_RIP, &rip) ||
 	    !tm_stack_load(unwinder, context + TM_UCONTEXT_RSP, &rsp) ||
 	    !tm_stack_load(unwinder, context + TM_UCONTEXT_RBP, &rbp) ||
@@ -179,15 +221,25 @@ static bool step_signal(struct tm_unwinder *unwinder, struct tm_stack *own)
 static bool step_realigned(struct tm_unwinder *unwinder, uint64_t rule)
 {
 	struct tm_walk *walk = &unwinder->walk;
+	struct tm_log *log = &unwinder->log;
+	uint64_t cfa_at = walk->rbp + (uint64_t)tm_rule_cfa_offset(rule), rbp_at = walk->rbp;
 	uint64_t cfa, rip, rbp;
 
-	if (!tm_stack_load(unwinder, walk->rbp + (uint64_t)tm_rule_cfa_offset(rule), &cfa) ||
-	    cfa < walk->rsp + 8 || !tm_stack_load(unwinder, walk->rbp, &rbp) ||
-	    !tm_stack_load(unwinder, cfa - 8, &rip) || rip == 0)
+	if (!tm_stack_load(unwinder, cfa_at, &cfa) || cfa < walk->rsp + 8 ||
+	    !tm_stack_load(unwinder, rbp_at, &rbp) || !tm_stack_load(unwinder, cfa - 8, &rip) ||
+	    rip == 0) {
+		log->whole = false;
 		return false;
+	}
+	if (cfa_at < walk->rsp || cfa_at >= cfa || rbp_at < walk->rsp || rbp_at >= cfa)
+		log->whole = false;
+	log_rbp(log, &walk->rbp_at, walk->rbp);
+	log_add(log, cfa_at, cfa);
+	log_add(log, cfa - 8, rip);
 	walk->key = rip;
 	walk->rsp = cfa;
 	walk->rbp = rbp;
+	walk->rbp_at = rbp_at;
 	walk->exact = false;
 	return true;
 }
@@ -197,9 +249,15 @@ static bool step_frame_pointer(struct tm_unwinder *unwinder)
 	struct tm_walk *walk = &unwinder->walk;
 	uint64_t frame = walk->rbp;
 
-	if (!tm_step_frame_pointer(unwinder, walk->rsp, frame, &walk->rbp, &walk->key))
+	log_rbp(&unwinder->log, &walk->rbp_at, frame);
+	if (!tm_step_frame_pointer(unwinder, walk->rsp, frame, &walk->rbp, &walk->key)) {
+		if (frame % 8 == 0 && frame >= walk->rsp)
+			unwinder->log.whole = false; /* something was read */
 		return false;
+	}
+	log_add(&unwinder->log, frame + 8, walk->key);
 	walk->rsp = frame + 16;
+	walk->rbp_at = frame;
 	walk->exact = false;
 	return true;
 }
@@ -228,176 +286,41 @@ static TM_NOINLINE unsigned int step_special(struct tm_unwinder *unwinder, struc
 	return on ? TM_STEP_ON : TM_STEP_END;
 }
 
-/* ---- the trail of the last walk ---------------------------------------- */
-
-static inline void trail_begin(struct tm_trail *trail, uint64_t epoch)
-{
-	if (unlikely(trail->epoch != epoch)) {
-		trail->epoch = epoch;
-		trail->count = 0;
-	}
-	trail->at = trail->frame + trail->count;
-	trail->fresh_count = 0;
-	trail->kept = 0;
-	trail->open = true;
-	trail->overflow = false;
-}
-
-static inline void trail_add(struct tm_trail *trail, uint64_t key, uint64_t rsp, uint64_t rbp,
-			     uint64_t rbp_at)
-{
-	uint32_t count = trail->fresh_count;
-	struct tm_trail_frame *frame = &trail->fresh[count];
-
-	if (unlikely(count >= TM_TRAIL_FRAMES)) {
-		trail->overflow = true;
-		return;
-	}
-	frame->key = key;
-	frame->rsp = rsp;
-	frame->rbp = rbp;
-	frame->rbp_at = rbp_at;
-	trail->fresh_count = count + 1;
-}
-
-/* Whether the step out of a frame is the same whatever rbp is: code without frame pointers. */
-static inline bool reloads_rbp(const struct rule_entry *entry, uint64_t key, uint64_t epoch)
-{
-	const uint64_t mask = TM_RULE_KIND_MASK | TM_RULE_FROM_RBP | TM_RULE_RBP_SAVED;
-	uint64_t rule = load_relaxed(&entry->rule);
-
-	return (load_relaxed(&entry->check) ^ rule) == (key ^ epoch) &&
-	       (rule & mask) == TM_RULE_RBP_SAVED;
-}
-
-/* Frames first … last (inward to outward) did not lead on: takes them out of the trail. */
-static TM_NOINLINE void trail_take_out(struct tm_trail *trail, struct tm_trail_frame *first,
-				       struct tm_trail_frame *last)
-{
-	struct tm_trail_frame *frame;
-
-	for (frame = first; frame >= last; frame--)
-		trail_add(trail, frame->key, frame->rsp, frame->rbp,
-			  frame->rbp_at == (uint64_t)&frame->rbp ? 0 : frame->rbp_at);
-	trail->at = last;
-}
-
-/*
- * How many of the outermost frames are those of the walk before.  Frames of
- * the trail are, if both walks end in the same way: at the outermost frame, or
- * at the limit with as many frames between them and the start.
- */
-static inline uint32_t trail_same(const struct tm_trail *trail, uint32_t ending, size_t count,
-				  size_t limit)
-{
-	if (ending != trail->ending || trail->overflow)
-		return 0;
-	if (ending == TM_ENDING_WHOLE)
-		return trail->kept;
-	if (ending == TM_ENDING_LIMIT && trail->limit == limit &&
-	    trail->count - trail->kept == trail->fresh_count)
-		return (uint32_t)count - trail->fresh_count;
-	return 0;
-}
-
-/* Makes this walk the trail: what it kept of the last one, then its fresh frames. */
-static inline void trail_finish(struct tm_trail *trail, uint32_t ending, size_t limit)
-{
-	uint32_t count = trail->kept, fresh = trail->fresh_count;
-
-	if (unlikely(trail->overflow && count))
-		fresh = 0; /* they do not join */
-	for (; fresh && count < TM_TRAIL_FRAMES; count++) {
-		struct tm_trail_frame *frame = &trail->frame[count];
-
-		*frame = trail->fresh[--fresh];
-		if (!frame->rbp_at)
-			frame->rbp_at = (uint64_t)&frame->rbp;
-	}
-	trail->count = count;
-	trail->limit = limit;
-	trail->ending = trail->overflow || fresh ? TM_ENDING_OTHER : ending;
-}
-
 /* ---- the whole walk ------------------------------------------------------ */
 
 size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		 struct tm_stack *stack, uint64_t *addresses, size_t limit, bool *complete)
 {
 	struct tm_walk *walk = &unwinder->walk;
-	struct tm_trail *trail = &unwinder->trail;
+	struct tm_log *log = &unwinder->log;
 	uint64_t key = start->rip, rsp = start->rsp, rbp = start->rbp;
-	uint64_t rbp_at = 0;    /* where rbp was loaded from; 0: nowhere */
-	uint64_t address = key; /* as it is recorded */
+	uint64_t rbp_at = start->rbp_at; /* as in struct tm_walk */
+	uint64_t address = key;          /* as it is recorded */
 	uint64_t epoch, high;
-	uint32_t ending = TM_ENDING_WHOLE;
 	size_t count = 0;
 
 	*complete = true;
-	unwinder->same = 0;
-	tm_modules_follow_loader();
-	epoch = load_relaxed(&rules_epoch);
+	epoch = load_relaxed(&tm_rules_epoch);
+	log_begin(log, epoch);
+	epoch <<= EPOCH_SHIFT;
 	walk->epoch = epoch;
 	walk->exact = false;
 	walk->stack = stack;
 	if (unlikely(rsp < stack->low || rsp + 8 > stack->high) && !tm_stack_begin(stack, rsp)) {
-		trail->ending = TM_ENDING_OTHER;
+		log->whole = false;
 		if (limit)
 			addresses[count++] = key;
 		return count;
 	}
 	high = stack->high;
-	trail_begin(trail, epoch);
 	for (;;) {
 		const struct rule_entry *entry = rule_entry(key);
 		uint64_t rule, cfa;
 
 		if (unlikely(count == limit)) {
 			*complete = false;
-			ending = ending == TM_ENDING_WHOLE ? TM_ENDING_LIMIT : TM_ENDING_OTHER;
+			log_limit(log);
 			break;
-		}
-		if (likely(trail->open)) {
-			struct tm_trail_frame *frame = trail->at;
-
-			while (frame != trail->frame && frame[-1].rsp < rsp)
-				frame--;
-			trail->at = frame;
-			if (frame-- != trail->frame && frame->rsp == rsp && frame->key == key &&
-			    (frame->rbp == rbp ||
-			     (frame != trail->frame && reloads_rbp(entry, key, epoch))) &&
-			    trail->frame->rsp <= high) {
-				struct tm_trail_frame *first = frame;
-
-				frame->rbp = rbp;
-				frame->rbp_at = rbp_at ? rbp_at : (uint64_t)&frame->rbp;
-				/* Two independent loads a frame: the chain of rules is not waited for. */
-				while (frame != trail->frame && count != limit) {
-					const struct tm_trail_frame *next = frame - 1;
-
-					if (tm_stack_word(next->rsp - 8) != next->key ||
-					    tm_stack_word(next->rbp_at) != next->rbp)
-						break;
-					addresses[count++] = frame->key;
-					frame--;
-				}
-				key = address = frame->key;
-				rsp = frame->rsp;
-				rbp = frame->rbp;
-				entry = rule_entry(key);
-				trail->kept = (uint32_t)(first + 1 - trail->frame);
-				if (likely(count + 1 >= limit ||
-					   (frame == trail->frame &&
-					    (load_relaxed(&entry->rule) & TM_RULE_KIND_MASK ||
-					     trail->kept == TM_TRAIL_FRAMES)))) {
-					trail->open = false;
-					continue;
-				}
-				trail->kept = 0;
-				trail_take_out(trail, first, frame);
-			} else {
-				trail_add(trail, key, rsp, rbp, rbp_at);
-			}
 		}
 		rule = load_relaxed(&entry->rule);
 		if (unlikely((load_relaxed(&entry->check) ^ rule) != (key ^ epoch))) {
@@ -407,17 +330,19 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		if (unlikely(rule & TM_RULE_KIND_MASK)) {
 			unsigned int step;
 
-			if (rule != TM_RULE_END)
-				ending = TM_ENDING_OTHER;
-			if (rule == TM_RULE_OUTSIDE && count)
-				break;
+			if (rule == TM_RULE_OUTSIDE) {
+				log->whole = false;
+				if (count)
+					break;
+			}
 			addresses[count++] = address;
 			walk->key = key;
 			walk->rsp = rsp;
 			walk->rbp = rbp;
+			walk->rbp_at = rbp_at;
 			step = step_special(unwinder, stack, rule);
 			if (step == TM_STEP_FULL) {
-				trail->ending = TM_ENDING_OTHER;
+				log->whole = false;
 				return tm_unwind_full(unwinder, start, stack, addresses, limit,
 						      complete);
 			}
@@ -426,35 +351,45 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 			key = walk->key;
 			rsp = walk->rsp;
 			rbp = walk->rbp;
+			rbp_at = walk->rbp_at;
 			high = walk->stack->high;
 			address = walk->exact ? (key - 1) | TM_NODE_EXACT : key;
-			trail->open = false;
 			continue;
 		}
 		addresses[count++] = address;
-		cfa = (rule & TM_RULE_FROM_RBP ? rbp : rsp) + (uint64_t)tm_rule_cfa_offset(rule);
+		cfa = rsp;
+		if (rule & TM_RULE_FROM_RBP) {
+			log_rbp(log, &rbp_at, rbp);
+			cfa = rbp;
+		}
+		cfa += (uint64_t)tm_rule_cfa_offset(rule);
 		if (unlikely(cfa < rsp + 8))
 			break;
 		if (unlikely(cfa > high)) {
-			if (!tm_stack_reach(unwinder, cfa - 8))
+			if (!tm_stack_reach(unwinder, cfa - 8)) {
+				log->whole = false;
 				break;
+			}
 			high = walk->stack->high;
 		}
-		rbp_at = 0;
 		if (rule & TM_RULE_RBP_SAVED) {
 			rbp_at = cfa + (uint64_t)tm_rule_rbp_offset(rule);
-			if (unlikely(rbp_at < walk->stack->low || rbp_at > high - 8))
-				break;
+			if (unlikely(rbp_at < rsp || rbp_at > cfa - 8)) {
+				log->whole = false;
+				if (rbp_at < walk->stack->low || rbp_at > high - 8)
+					break;
+			}
 			rbp = tm_stack_word(rbp_at);
 		}
 		key = tm_stack_word(cfa - 8);
+		log_add(log, cfa - 8, key);
 		address = key;
 		walk->exact = false;
 		rsp = cfa;
 		if (unlikely(key == 0))
 			break;
 	}
-	unwinder->same = trail_same(trail, ending, count, limit);
-	trail_finish(trail, ending, limit);
+	log->high = rsp;
+	log->whole &= walk->stack == stack;
 	return count;
 }

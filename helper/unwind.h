@@ -14,43 +14,34 @@ struct tm_walk {
 	uint64_t key; /* the address whose rule holds, + 1: a return address as it is */
 	uint64_t rsp;
 	uint64_t rbp;
+	uint64_t rbp_at;        /* where rbp was found, as long as the log does not tell; 0 then */
 	uint64_t epoch;         /* of the rule cache */
 	struct tm_stack *stack; /* the stack that rsp is on */
 	bool exact;             /* the frame was interrupted at key - 1 */
 };
 
-/*
- * A frame of the last walk, and how the step into it can be checked: the
- * frame is there again if its callee stands where it stood and the two words
- * that the step loaded have not changed.
- */
-struct tm_trail_frame {
-	uint64_t key; /* found at rsp - 8 */
-	uint64_t rsp;
-	uint64_t rbp;
-	uint64_t rbp_at; /* where rbp was found: on the stack, or here if the step left it alone */
+/* A word of memory that a walk read. */
+struct tm_word {
+	uint64_t at, value;
 };
 
-#define TM_TRAIL_FRAMES 128u
-
-/* Where the frames of a trail end. */
-#define TM_ENDING_OTHER 0u /* before those of its walk did */
-#define TM_ENDING_WHOLE 1u /* at the outermost frame of the stack */
-#define TM_ENDING_LIMIT 2u /* at the walk's limit, or later */
-
-/* The last walk, as far as it was made of usual frames, and the one being made. */
-struct tm_trail {
-	uint64_t epoch;            /* of the rules that the steps came from */
-	struct tm_trail_frame *at; /* frames from here inward are passed */
-	uint32_t count;
-	uint32_t fresh_count; /* frames of this walk that were not in the last one */
-	uint32_t kept;        /* frames of the last walk that this one ends with */
-	uint32_t ending;      /* TM_ENDING_* of the last walk */
-	uint64_t limit;       /* of the last walk */
-	bool open;            /* neither matched to its end nor cut off by a special frame */
-	bool overflow;        /* more frames were fresh than there is room for */
-	struct tm_trail_frame frame[TM_TRAIL_FRAMES]; /* outermost first */
-	struct tm_trail_frame fresh[TM_TRAIL_FRAMES]; /* most recent first */
+/*
+ * What a walk depended on, in the order in which it read it.  A walk is a
+ * function of where it starts, the rules, and what it reads at addresses that
+ * follow from those and from what it read before.  So a walk from the same
+ * rip and rsp, by rules of the same epoch and to the same limit, reads the
+ * same places as long as each holds what it held; and if all do, it ends the
+ * same way.  Of rbp only the values that led to an address are in the list: in
+ * code without frame pointers it holds anything.
+ */
+struct tm_log {
+	uint64_t epoch;      /* of the rules */
+	uint64_t high;       /* behind the highest word read */
+	uint64_t nonzero_at; /* a word of which only that it is not 0 mattered; 0: none */
+	uint32_t count;      /* words */
+	uint32_t room;
+	bool whole; /* nothing else mattered: what can be read, what is mapped */
+	struct tm_word *words;
 };
 
 /* Working memory of one thread; begins zeroed. */
@@ -60,10 +51,7 @@ struct tm_unwinder {
 	struct tm_cfi cfi;
 	struct tm_cfi_machine machine;
 	uint64_t next[TM_DWARF_REGISTERS]; /* the caller's registers in the making */
-	uint32_t next_known;
-	uint32_t
-		same; /* outermost frames found that the walk before had found too, as its outermost */
-	struct tm_trail trail;
+	struct tm_log log; /* of the last walk; who asks for it gives words and room */
 };
 
 /*
@@ -72,8 +60,7 @@ struct tm_unwinder {
  * address of a frame that a signal interrupted.  *complete is false when
  * frames were left off because of limit.
  * `stack` is what is known of the thread's stack; {0, 0} for nothing yet.
- * unwinder->same tells how many frames, counted from the last, need no second
- * look by a caller who kept the result of the walk before.
+ * unwinder->log tells what it depended on.
  */
 size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		 struct tm_stack *stack, uint64_t *addresses, size_t limit,
@@ -81,6 +68,9 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 
 /* Makes all threads forget cached rules: modules came or went. */
 void tm_unwind_forget_rules(void) TM_HIDDEN;
+
+/* How often that was done. */
+extern uint64_t tm_rules_epoch TM_HIDDEN;
 
 /* ---- parts of a walk, between unwind.c, fullwalk.c and stack.c --------- */
 

@@ -116,8 +116,8 @@ static uint32_t traceback_in(struct tm_generation *generation, uint32_t domain, 
 	uint32_t ids[2];
 
 	generation->limit = 2;
-	return traceback_intern(generation, OWNER, domain, truncated, frames, 2, 0, &memo,
-				addresses, ids);
+	return traceback_intern(generation, OWNER, domain, truncated, frames, 2, &memo, addresses,
+				ids);
 }
 
 /* Records of several domains at one address live beside each other, and go one by one. */

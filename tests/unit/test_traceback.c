@@ -48,8 +48,8 @@ static void free_generation(struct tm_generation *generation)
 static uint32_t intern(struct tm_generation *generation, struct thread *thread, uint32_t domain,
 		       bool truncated, const uint64_t *frames, uint32_t count)
 {
-	return traceback_intern(generation, OWNER, domain, truncated, frames, count, 0,
-				&thread->memo, thread->addresses, thread->ids);
+	return traceback_intern(generation, OWNER, domain, truncated, frames, count, &thread->memo,
+				thread->addresses, thread->ids);
 }
 
 /* From the id back to frames, domain and truncation. */

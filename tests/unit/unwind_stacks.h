@@ -27,7 +27,7 @@
 
 #include "helper_stubs.h"
 #include "modules.h"
-#include "unwind.h"
+#include "recall.h"
 
 #define MAX 512
 #define ADDRESS(frame) ((frame)&TM_NODE_ADDRESS_MASK)

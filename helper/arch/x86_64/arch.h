@@ -42,17 +42,30 @@ static inline void tm_prefetch(const void *address)
 	__asm__ volatile("prefetchw (%0)" : : "r"(address));
 }
 
-/* The caller as it will be when the redirected function has returned. */
+/* The caller as it will be when the redirected function has returned: where it goes on … */
+static inline uint64_t tm_entry_rip(const struct tm_entry *entry)
+{
+	return entry->return_address;
+}
+
+/* … its stack pointer … */
+static inline uint64_t tm_entry_rsp(const struct tm_entry *entry)
+{
+	return (uint64_t)entry + sizeof(*entry);
+}
+
+/* … and all of it that is needed. */
 static inline void tm_entry_registers(const struct tm_entry *entry, struct tm_registers *ret)
 {
-	ret->rip = entry->return_address;
-	ret->rsp = (uint64_t)entry + sizeof(*entry);
+	ret->rip = tm_entry_rip(entry);
+	ret->rsp = tm_entry_rsp(entry);
 	ret->rbp = entry->rbp;
 	ret->rbx = entry->rbx;
 	ret->r12 = entry->r12;
 	ret->r13 = entry->r13;
 	ret->r14 = entry->r14;
 	ret->r15 = entry->r15;
+	ret->rbp_at = (uint64_t)&entry->rbp;
 }
 
 /* Runs the redirected function itself, through its relocated prologue. */
