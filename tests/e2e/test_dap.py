@@ -102,7 +102,8 @@ class Session(TestCase):
         self.assertRegex(run("tm snapshot before"),
                          r"\ASnapshot before: 21 blocks, 20\.5 KiB, 2 tracebacks")
         go_on()
-        self.assertRegex(run("tm top -limit 1"), r"\A\[ Top 1 \]\n[^\x1b]*reports\.c:20: size=39\.1")
+        self.assertRegex(run("tm top -limit 1"),
+                         r"\A\[ Top 1 \]\n[^\x1b]*reports\.c:20: size=39\.1")
         self.assertRegex(run("tm top -limit 1"), r"\A\[ Top 1 \]")
         self.assertRegex(run("tm diff before"), r"count=40 \(\+20\)")
         self.assertEqual(json.loads(run("tm status -json"))["blocks"], 41)
