@@ -11,9 +11,11 @@ import re
 import shutil
 import tempfile
 import unittest
+import unittest.mock
 
 import browser
 import tm
+from tm.exports import folding, html
 from tm.statistics import format_size
 from tm.tracebacks import Frame
 
@@ -58,6 +60,25 @@ def page(path):
         text = file.read()
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     return text, json.loads(data.group(1))
+
+
+def many_paths(seed, count=3000):
+    """A heap whose report must be folded to fit into a few kilobytes."""
+    pick = random.Random(seed)
+    frames = [frame("/src/unit%d.cc" % (number % 7), number, "method%d" % number)
+              for number in range(400)]
+    made = snapshot(*[(pick.randrange(1, 40) ** 3, pick.randrange(1, 4),
+                       (*pick.choices(frames, k=pick.randrange(1, 5)), SERVE, MAIN))
+                      for _ in range(count)], name=str(seed))
+    return made
+
+
+def export_small(path, new, old=None):
+    """The report with little room."""
+    with unittest.mock.patch.object(html, "BYTES_AT_MOST", 30_000), \
+            unittest.mock.patch.object(html, "NODES_AT_LEAST", 10), \
+            unittest.mock.patch.object(folding, "ROWS", 100):
+        new.export("html", path, old)
 
 
 class File(unittest.TestCase):
@@ -117,7 +138,35 @@ class File(unittest.TestCase):
         large = tm.Snapshot.from_traces([(0, pick.randrange(16, 9000), path, len(path))
                                          for path in paths[1:]], 25)
         large.export("html", self.path)
-        self.assertLess(os.path.getsize(self.path), 1 << 20)
+        self.assertLess(os.path.getsize(self.path), 1000 * 1000)
+
+    def test_folding_keeps_totals_and_tables(self):
+        new, old = many_paths(1), many_paths(2)
+        for before in (None, old):
+            export_small(self.path, new, before)
+            self.assertLess(os.path.getsize(self.path), 90_000)
+            data = page(self.path)[1]
+            width = 3 if before is None else 5
+            self.assertEqual([sum(data["values"][place::width]) for place in range(1, width)],
+                             [new.size, new.blocks, old.size, old.blocks][:width - 1])
+            folded = data["folded"]
+            self.assertGreater(folded["paths"], 1000)
+            self.assertLess(folded["share"], 0.01)
+            for name, key_type in (("line", "lineno"), ("function", "function"),
+                                   ("module", "module")):
+                table = folded["tables"][name]
+                sums = [sum(row[place] for row in table["rows"]) + table["others"][place]
+                        for place in range(1, width)]
+                self.assertEqual(sums, [new.size, new.blocks, old.size, old.blocks][:width - 1])
+                largest = max(table["rows"], key=lambda row: row[1])
+                if before is None:
+                    wanted = new.groups(key_type)[0]
+                    self.assertEqual(largest[1:3], [wanted.size, wanted.count])
+                else:
+                    changes = [each.size_diff for each in new.compare_to(old, key_type)]
+                    self.assertEqual((table["grown"], table["shrunk"]),
+                                     (sum(each for each in changes if each > 0),
+                                      sum(each for each in changes if each < 0)))
 
 
 @unittest.skipUnless(browser.CHROMIUM, "Chromium is not installed: Debian package chromium")
@@ -267,6 +316,29 @@ class InTheBrowser(unittest.TestCase):
         self.page.open(path)
         self.assertEqual(self.page.texts(".frame.narrow"), ["900 smaller"])
         self.assertEqual(len(self.labels()), 3)
+
+    def test_what_is_folded_is_told(self):
+        path, new = os.path.join(self.folder, "folded.html"), many_paths(1)
+        for old in (None, many_paths(2)):
+            export_small(path, new, old)
+            self.page.open(path)
+            self.assertRegex(self.page.text("#note"), r"^To keep the report small, [\d,]+ call "
+                             r"paths that hold at most 0\.\d+ % of the bytes .* Totals and tables "
+                             "count all")
+            self.assertTrue(self.labels()[0].startswith("all, %s, 100.0 %%"
+                                                        % format_size(new.size)))
+            self.assertRegex(self.page.texts("#table tbody tr")[-1], r"\d others")
+        export_small(path, new)
+        self.page.open(path)
+        self.page.click("button[data-value=function][data-set=table]")
+        wanted = [format_size(each.size) for each in new.groups("function")[:20]]
+        self.assertEqual(self.column(1)[:20], wanted)
+        self.page.press("i")
+        self.click_frame("smaller calls,")
+        self.assertIn("too small to be shown one by one", self.page.text("#details"))
+        self.page.press("/")
+        self.page.type("smaller")
+        self.assertEqual(self.page.text("#found"), "0 frames, 0 B (0.0 %)")
 
     def test_cut_tracebacks_are_told(self):
         self.assertEqual(self.page.text("#note"), "")

@@ -21,6 +21,11 @@ def asset(name):
         return file.read()
 
 
+def script_of(*names):
+    """One script of the assets, in a function of its own."""
+    return '"use strict";\n(() => {\n%s})();\n' % "\n".join(map(asset, names))
+
+
 def as_script(facts):
     """JSON that cannot end the element it stands in."""
     text = json.dumps(facts, separators=(",", ":"), ensure_ascii=True)

@@ -1,9 +1,8 @@
 /*
- * The report's only script: draws what #data holds.  Must never make markup of
- * a name: all text goes through textContent.
+ * The report's graph, and what the user does: draws what #data holds, with text.js
+ * and report_tables.js, in one function with them.  Must never make markup of a
+ * name: all text goes through textContent.
  */
-"use strict";
-(() => {
 const data = JSON.parse(document.getElementById("data").textContent);
 const compared = data.old !== null;
 const state = {unit: 0, by: "function", inverted: 0, change: 0, table: "line", query: "",
@@ -11,35 +10,8 @@ const state = {unit: 0, by: "function", inverted: 0, change: 0, table: "line", q
 const ROW = 22, THINNEST = 2, ROWS_AT_FIRST = 50;
 const $ = id => document.getElementById(id);
 
-// ---- text ----------------------------------------------------------------------
-
-function sizeText(size, sign) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  for (const unit of units) {
-    const plus = sign && size >= 0 ? "+" : "";
-    if (Math.abs(size) < 100 && unit !== "B") return plus + size.toFixed(1) + " " + unit;
-    if (Math.abs(size) < 10 * 1024 || unit === "TiB") return plus + size.toFixed(0) + " " + unit;
-    size /= 1024;
-  }
-}
-const countText = (count, sign) => (sign && count >= 0 ? "+" : "") + count.toLocaleString("en-US");
 const unitText = (number, sign) => state.unit ? countText(number, sign) + " blocks"
   : sizeText(number, sign);
-const percent = (part, whole) => whole ? (100 * part / whole).toFixed(1) + " %" : "";
-const minus = text => text.replace(/-/g, "\u2212");
-
-function element(name, text, kind) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (kind) made.className = kind;
-  return made;
-}
-function change(number, text) {
-  return element("span", minus(text), number > 0 ? "up" : number < 0 ? "down" : "");
-}
-function signed(number, text) {  // in tables, where nothing says that nothing changed
-  return element("span", number ? minus(text) : "", number > 0 ? "up" : "down");
-}
 
 // ---- frames --------------------------------------------------------------------
 
@@ -47,7 +19,9 @@ const frames = data.frames.map(([name, file, line, module, source, flags]) => {
   const frame = {name: data.names[name], file: data.names[file], line,
                  module: module < 0 ? null : data.names[module],
                  source: source < 0 ? "" : data.lines[source], inlined: (flags & 1) > 0,
-                 hasName: !(flags & 2), hasLine: (flags & 4) > 0};
+                 hasName: !(flags & 2), hasLine: (flags & 4) > 0,
+                 folded: (flags & 8) > 0};
+  if (frame.folded) return Object.assign(frame, {place: "", full: frame.name, module: ""});
   frame.place = frame.hasLine ? frame.file + ":" + line : frame.file;
   const home = frame.hasLine ? frame.file : frame.module;
   frame.full = !frame.hasName && !home ? "<unknown>"
@@ -125,7 +99,7 @@ const label = node => node.frame === null ? "all"
   : state.by === "line" && node.frame.hasLine && node.frame.hasName
     ? node.frame.name + " (" + short(node.frame.file) + ":" + node.frame.line + ")"
     : node.frame.name;
-const matches = node => node.frame !== null && frameMatches(node.frame);
+const matches = node => node.frame !== null && !node.frame.folded && frameMatches(node.frame);
 const frameMatches = frame => state.query !== "" && (frame.name.toLowerCase().includes(state.query)
   || frame.place.toLowerCase().includes(state.query)
   || (frame.module || "").toLowerCase().includes(state.query));
@@ -137,6 +111,7 @@ function hue(text) {
 }
 
 function paint(box, node) {
+  if (node.frame !== null && node.frame.folded) box.classList.add("folded");
   if (!compared) {
     box.style.setProperty("--h", node.frame === null ? 210 : hue(node.frame.module || "")
       + (hue(node.frame.name) % 34) - 17);
@@ -249,7 +224,10 @@ function details(node) {
   head.append(element("b", frame === null ? "all" : frame.name));
   if (frame && frame.inlined) head.append(" (inlined)");
   const lines = [head];
-  if (frame) {
+  if (frame && frame.folded) {
+    lines.push(element("p", "Calls that are too small to be shown one by one: each holds at most "
+      + foldedShare() + " of the bytes and of the blocks.", "quiet"));
+  } else if (frame) {
     const where = element("p");
     where.append(element("code", state.by === "line" || !frame.hasLine ? frame.place
       : frame.file));
@@ -260,7 +238,7 @@ function details(node) {
   const figures = element("p");
   figures.append(sizeText(values[0]) + " (" + (percent(values[0], total) || "0 %") + ") in "
     + countText(values[1]) + " blocks (" + (percent(values[1], count) || "0 %") + ")");
-  if (frame && node.self[unit] && node.self[unit] !== values[unit]) {
+  if (frame && !frame.folded && node.self[unit] && node.self[unit] !== values[unit]) {
     figures.append(", of which " + sizeText(node.self[0]) + " in " + countText(node.self[1])
       + " blocks " + (state.inverted ? "called from no known frame" : "allocated here"));
   }
@@ -295,195 +273,6 @@ function search() {
     + unitText(sum) + " (" + (percent(sum, root.values[state.unit]) || "0 %") + ")" : "";
   draw();
   table();
-}
-
-// ---- the tables --------------------------------------------------------------------
-
-const tableCache = {};
-function tableRows(kind) {
-  if (tableCache[kind]) return tableCache[kind];
-  const keys = numbered(tableKeys[kind]), rows = new Map();
-  const rowOf = number => {
-    const key = keys[number];
-    if (!rows.has(key)) {
-      rows.set(key, {frame: frames[number], text: tableKeys[kind](frames[number]),
-                     size: 0, count: 0, under: 0, before: 0, countBefore: 0, members: new Set()});
-    }
-    rows.get(key).members.add(frames[number]);
-    return rows.get(key);
-  };
-  for (const path of paths) {
-    const [size, count, before, countBefore] = path.values;
-    const recent = rowOf(path.frames[path.frames.length - 1]);
-    recent.size += size;
-    recent.count += count;
-    recent.before += before;
-    recent.countBefore += countBefore;
-    for (const row of new Set(path.frames.map(rowOf))) row.under += size;
-  }
-  for (const row of rows.values()) {
-    row.average = row.count ? row.size / row.count : 0;
-    row.change = row.size - row.before;
-    row.countChange = row.count - row.countBefore;
-  }
-  return tableCache[kind] = [...rows.values()];
-}
-
-const COLUMNS = [
-  {key: "size", head: "Size", show: row => sizeText(row.size), bar: true},
-  {key: "change", head: "\u00b1 Size", show: row => signed(row.change, sizeText(row.change, true)),
-   compared: true, by: row => Math.abs(row.change)},
-  {key: "count", head: "Blocks", show: row => countText(row.count)},
-  {key: "countChange", head: "\u00b1 Blocks", compared: true,
-   show: row => signed(row.countChange, countText(row.countChange, true)),
-   by: row => Math.abs(row.countChange)},
-  {key: "average", head: "Average", show: row => row.count ? sizeText(row.average) : ""},
-  {key: "under", head: "With callees", show: row => sizeText(row.under),
-   title: "Bytes allocated here and in everything called from here"},
-  {key: "text", head: "Where", text: true, show: row => row.text},
-  {key: "source", head: "Source", text: true, lines: true, show: row => row.frame.source},
-];
-
-function table() {
-  const sort = state.sort || (compared ? "change" : "size");
-  const columns = COLUMNS.filter(column => (compared || !column.compared)
-    && (!column.lines || (state.table === "line" && data.lines.length)));
-  const chosen = columns.find(column => column.key === sort) || columns[0];
-  const heads = element("tr");
-  for (const column of columns) {
-    const head = element("th", undefined, column.text ? "text" : "");
-    const button = element("button", column.head);
-    button.type = "button";
-    if (column.title) button.title = column.title;
-    head.scope = "col";
-    head.dataset.key = column.key;
-    head.setAttribute("aria-sort", column !== chosen ? "none"
-      : state.ascending ? "ascending" : "descending");
-    button.addEventListener("click", () => {
-      state.ascending = column === chosen ? !state.ascending : Boolean(column.text);
-      state.sort = column.key;
-      table();
-      $("table").querySelector(`th[data-key="${column.key}"] button`).focus();
-    });
-    head.append(button);
-    heads.append(head);
-  }
-  const value = chosen.by || (row => chosen.key === "source" ? row.frame.source : row[chosen.key]);
-  const order = (a, b) => {
-    const [x, y] = [value(a), value(b)];
-    const sign = x < y ? -1 : x > y ? 1 : 0;
-    return (state.ascending ? sign : -sign) || b.size - a.size || b.under - a.under
-      || (a.text < b.text ? -1 : 1);
-  };
-  const rows = tableRows(state.table)
-    .filter(row => !state.query || [...row.members].some(frameMatches)).sort(order);
-  const largest = Math.max(1, ...rows.map(row => row.size));
-  const shown = state.all ? rows : rows.slice(0, ROWS_AT_FIRST);
-  const body = shown.map(row => {
-    const line = element("tr");
-    for (const column of columns) {
-      const cell = element("td", undefined, column.key === "source" ? "text source code"
-        : column.text ? "text" : "number");
-      cell.append(column.show(row));
-      if (column.bar) {
-        cell.classList.add("bar");
-        cell.style.setProperty("--f", (row.size / largest).toFixed(4));
-      }
-      line.append(cell);
-    }
-    line.addEventListener("click", () => setQuery(state.table === "function" && row.frame.hasName
-      ? row.frame.name : row.text));
-    return line;
-  });
-  $("table").tHead.replaceChildren(heads);
-  $("table").tBodies[0].replaceChildren(...body);
-  $("more").hidden = rows.length <= ROWS_AT_FIRST;
-  $("more").textContent = state.all ? "Show the first " + ROWS_AT_FIRST
-    : "Show all " + countText(rows.length);
-}
-
-function bars(table, heads, rows, largest) {
-  const head = element("tr");
-  heads.forEach((text, place) => head.append(element("th", text, place ? "" : "text")));
-  head.append(element("th"));
-  table.append(element("thead"), element("tbody"));
-  table.tHead.append(head);
-  for (const [cells, share, title] of rows) {
-    const line = element("tr");
-    cells.forEach((cell, place) => {
-      const made = element("td", undefined, place ? "number" : "text");
-      made.append(cell);
-      line.append(made);
-    });
-    const bar = element("i");
-    bar.style.setProperty("--f", largest ? (share / largest).toFixed(4) : 0);
-    bar.title = title;
-    const cell = element("td", undefined, "graph");
-    if (share) cell.append(bar);
-    line.append(cell);
-    table.tBodies[0].append(line);
-  }
-}
-
-function sizes() {
-  const now = new Map(data.sizes.map(each => [each[0], each]));
-  const before = new Map((data.old_sizes || []).map(each => [each[0], each]));
-  const lows = [...new Set([...now.keys(), ...before.keys()])].sort((a, b) => a - b);
-  let largest = 0;
-  const rows = lows.map(low => {
-    const [, high, count, size] = now.get(low) || before.get(low).slice(0, 2).concat(0, 0);
-    largest = Math.max(largest, size);
-    const range = low === high ? sizeText(low) : low >= 10240
-      ? sizeText(low) + " \u2013 < " + sizeText(high + 1) : low + " \u2013 " + high + " B";
-    const cells = [range, countText(count), sizeText(size)];
-    if (compared) {
-      const [, , oldCount, oldSize] = before.get(low) || [0, 0, 0, 0];
-      cells.push(signed(count - oldCount, countText(count - oldCount, true)),
-                 signed(size - oldSize, sizeText(size - oldSize, true)));
-    }
-    return [cells, size, percent(size, data.snapshot.size)];
-  });
-  bars($("sizes"), ["Size of a block", "Blocks", "Bytes"]
-    .concat(compared ? ["\u00b1 Blocks", "\u00b1 Bytes"] : []), rows, largest);
-  bars($("domains"), ["Domain", "Bytes", "Blocks"], data.domains.map(([name, size, count]) =>
-    [[name, sizeText(size), countText(count)], size, percent(size, data.snapshot.size)]),
-    Math.max(0, ...data.domains.map(each => each[1])));
-  $("domains-section").hidden = data.domains.length < 2;
-}
-
-function figures() {
-  const {size, count, tracebacks, limit, cut} = data.snapshot;
-  const cards = [["Live", sizeText(size), percent(0, 0)], ["Blocks", countText(count)],
-    ["Average block", count ? sizeText(size / count) : "\u2013"],
-    ["Tracebacks", countText(tracebacks)]];
-  if (compared) {
-    let grown = 0, shrunk = 0;
-    for (const row of tableRows("line")) {
-      if (row.change > 0) grown += row.change; else shrunk += row.change;
-    }
-    cards.splice(0, 2,
-      ["Live", sizeText(size), signed(size - data.old.size, sizeText(size - data.old.size, true))],
-      ["Blocks", countText(count), signed(count - data.old.count,
-                                          countText(count - data.old.count, true))],
-      ["Lines that grew", grown ? signed(1, sizeText(grown, true)) : "0 B"],
-      ["Lines that shrank", shrunk ? signed(-1, sizeText(shrunk, true)) : "0 B"]);
-  }
-  for (const [head, text, more] of cards) {
-    const card = element("div"), figure = element("dd");
-    figure.append(text);
-    if (more) {
-      const extra = element("small", " ");
-      extra.append(more);
-      figure.append(extra);
-    }
-    card.append(element("dt", head), figure);
-    $("figures").append(card);
-  }
-  $("note").textContent = (data.snapshot.note ? data.snapshot.note + " " : "") + (cut ? "The tracebacks of " + countText(cut) + " of "
-    + countText(count) + " blocks were cut at " + limit + (limit === 1 ? " frame" : " frames")
-    + ": what called the oldest one is not known. " : "")
-    + (data.snapshot.dropped ? countText(data.snapshot.dropped)
-      + " records were dropped for lack of memory: this is not all." : "");
 }
 
 // ---- what the user does ----------------------------------------------------------------
@@ -593,4 +382,3 @@ $("main").hidden = false;
 figures();
 sizes();
 set("unit", "0");
-})();
