@@ -114,7 +114,7 @@ def _files_of(path: str, build_id: bytes, mapped: Dict[str, str]) -> Tuple[str, 
     """
     if path.endswith(DELETED) and build_id:
         return file_of(path[:-len(DELETED)]), mapped.get(path)
-    return file_of(path), mapped.get(path)
+    return file_of(path), mapped.get(path) or mapped.get(path + DELETED)
 
 
 def _image_of(path: str, entry: Dict[str, Any]) -> bytes:

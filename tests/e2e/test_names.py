@@ -1,0 +1,90 @@
+"""Names in a real gdb: files replaced or damaged after the start, the vDSO, debuginfod, Ctrl-C.
+
+May use gdbsession.  Must never import gdb: the tests see what a person sees.
+"""
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from gdbsession import TestCase, build
+
+
+class Names(TestCase):
+    def setUp(self):
+        self.folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.program_file = os.path.join(self.folder, "again")
+        shutil.copy(build("again.c"), self.program_file)
+
+    def keep_a_block(self):
+        """A process whose file is changed by `change` before it is attached to."""
+        process = self.program(self.program_file)
+        process.wait_for("ready")
+        gdb = self.session()
+        gdb.attach(process)
+        self.assertStarted(gdb.run("tm start 5"), 5)
+        gdb.run("detach")
+        process.write("x")
+        process.wait_for("kept")
+        return gdb, process
+
+    def replace(self, *command):
+        """Another file under the same name, as an upgrade leaves it."""
+        other = os.path.join(self.folder, "other")
+        subprocess.run([*command, other], check=True)
+        os.rename(other, self.program_file)
+
+    def functions(self, gdb):
+        return [each["function"] for each in gdb.json("tm top -json")["statistics"]]
+
+    @unittest.skipUnless(os.getuid() == 0, "only root may open the file behind a mapping")
+    def test_replaced_file_is_read_through_its_mapping(self):
+        gdb, process = self.keep_a_block()
+        self.replace("cp", "/bin/true")
+        gdb.attach(process)
+        text = gdb.run("tm top")
+        self.assertNotIn("warning", text)
+        self.assertEqual(self.functions(gdb), ["keep_one"])
+
+    def test_replaced_file_that_cannot_be_read_is_told_once(self):
+        gdb, process = self.keep_a_block()
+        self.replace("cp", "/bin/true")
+        gdb.attach(process)
+        gdb.python("import tm.inferior; tm.inferior.mapped_files = dict")
+        text = gdb.run("tm top")
+        self.assertRegex(text, r"again\+0x[0-9a-f]+: size=3000 B")
+        self.assertEqual(text.count("warning: "), 1)
+        self.assertRegex(text, r"warning: \S+/again is not the file any more that the "
+                               r"process has mapped: names in it are missing\. Put that file back")
+        self.assertNotIn("warning", gdb.run("tm top function"))
+
+    def test_damaged_debug_information_is_told_once(self):
+        part = os.path.join(self.folder, "part")
+        with open(part, "wb") as file:
+            file.write(bytes(50))
+        subprocess.run(["objcopy", "--update-section", f".debug_line={part}", self.program_file],
+                       check=True)
+        gdb, process = self.keep_a_block()
+        gdb.attach(process)
+        text = gdb.run("tm top function")
+        self.assertRegex(text, r"(?m)^keep_one .*size=3000 B")
+        self.assertEqual(text.count("warning: The debug information of "
+                                    f"{self.program_file} is damaged"), 1)
+        self.assertNotIn("warning", gdb.run("tm top"))
+
+    def test_vdso_has_names(self):
+        gdb, process = self.keep_a_block()
+        gdb.attach(process)
+        found = gdb.python(
+            "import gdb, tm.frames, tm.inferior as i, tm.process as p; "
+            "modules = tm.frames.modules_of_process(p.find_helper().header['modules']); "
+            "vdso = next(m for m in modules if m.path == '[vdso]'); "
+            "tm.frames._resolver.use([vdso]); "
+            "at = int(gdb.parse_and_eval('(long) &__vdso_gettimeofday')); "
+            "print(tm.frames._resolver.resolve([(at + 4, True)])[0][0])")
+        self.assertRegex(found, r"^\[vdso\]!(__vdso_)?gettimeofday\+0x4$")
+
+
+if __name__ == "__main__":
+    unittest.main()
