@@ -23,7 +23,7 @@ Q        := $(if $(V),,@)
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL := C.UTF-8
 
-.PHONY: all deps deps-build deps-test deps-lint deps-fuzz deps-bench demo test build-tests examples sanitize soak fuzz build-fuzz test-matrix bench bench-quick lint format install \
+.PHONY: all deps deps-build deps-test deps-lint deps-fuzz deps-bench demo test build-tests examples sanitize soak fuzz build-fuzz test-matrix bench bench-quick bench-plots lint format install \
 	uninstall help clean FORCE
 
 help: ## print this list
@@ -245,6 +245,15 @@ $B/bench/%.so: tests/bench/%.cc
 	@mkdir -p $(@D)
 	$(Q)g++ -O2 -g -shared -fPIC -o $@ $<
 
+# module.so is loaded from many files; -fomit-frame-pointer is what most objects have.
+BENCH_PLOTS := $(BENCH_BUILT) $(patsubst %,$B/bench/%,module.so loads loads-fp)
+$B/bench/loads: tests/bench/modules.c
+	@mkdir -p $(@D)
+	$(Q)gcc $(BENCH_FLAGS) -fomit-frame-pointer -o $@ $<
+$B/bench/loads-fp: tests/bench/modules.c
+	@mkdir -p $(@D)
+	$(Q)gcc $(BENCH_FLAGS) -fno-omit-frame-pointer -o $@ $<
+
 bench: deps-bench ## what tracing costs, beside a floor and the peers; 20 minutes
 	+@$(MAKE) --no-print-directory -s all $(BENCH_BUILT)
 	@tests/bench/bench.py $(BENCH)
@@ -252,6 +261,10 @@ bench: deps-bench ## what tracing costs, beside a floor and the peers; 20 minute
 bench-quick: ## the same in a minute or two, with the peers that are there, without whole programs
 	+@$(MAKE) --no-print-directory -s all $(BENCH_BUILT)
 	@tests/bench/bench.py --quick $(BENCH)
+
+bench-plots: deps-bench ## how the added cost grows, as SVG in build/plots; about ten minutes
+	+@$(MAKE) --no-print-directory -s all $(BENCH_PLOTS)
+	@tests/bench/plots.py $(BENCH)
 
 # ---- style ------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import sys
 import time
 
@@ -111,6 +112,7 @@ def arguments():
 
 def main():
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *which: sys.exit(1))  # what was started must end too
     for each in not_installed():
         print(f"not here: {each}", file=sys.stderr)
     result = {"machine": f"{platform.machine()}, {os.cpu_count()} processors, Linux "

@@ -146,9 +146,12 @@ static __attribute__((noinline)) void single_pairs(long calls)
 	if (calls > 0) {
 		single_pairs(calls - 1);
 	} else {
+		/* Not unrolled: another call would be another stack. */
+#pragma GCC unroll 1
 		for (i = 0; i < 8; i++)
 			one_pair();
-		for (i = 0; i < 3; i++) {
+#pragma GCC unroll 1
+		for (i = 0; i < 4; i++) {
 			other_pair();
 			one_pair();
 		}
@@ -237,8 +240,10 @@ static __attribute__((noinline)) void fill(struct work *work, long calls)
 	if (calls > 0)
 		fill(work, calls - 1);
 	else
-		for (long i = 0; i < work->count; i++)
+		for (long i = 0; i < work->count; i++) {
 			work->live[i] = allocate(next_random(work));
+			*(volatile char *)work->live[i] = 1; /* as programs do with theirs */
+		}
 	__asm__ volatile("" ::"r"(work), "r"(calls));
 }
 

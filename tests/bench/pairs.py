@@ -5,14 +5,15 @@ that waits for a lock or a reader is seen, and by processor time of the program'
 which other work on the machine disturbs least.
 """
 import json
-import os
+import re
 import statistics
 import subprocess
 import tempfile
+import time
 
 from measure import interleave
 from variants import (BUILD, Failed, Floor, Heaptrack, Tm, Valgrind, Variant, allocators,
-                      environment_of, mtrace, profilers, run)
+                      end_session, environment_of, mtrace, processes_of_session, profilers, run)
 
 MICRO = BUILD / "micro"
 DEPTH = 25
@@ -42,7 +43,8 @@ def times(told):
 
 def column(threads, live, quick, rounds, tell):
     """Nanoseconds added to a pair by every variant, and the ratios that the aims are about."""
-    usual = [Variant("native"), Tm("tm 10", 10), Tm("tm 25", 25), Floor(10, threads * live),
+    usual = [Variant("native"), Tm("tm 10", 10), Tm("tm 25", 25),
+             Tm("tm 25 sampled", "25 -sample 512KiB"), Floor(10, threads * live),
              Floor(25, threads * live), Heaptrack()]
     peers = [] if quick and live > 100000 else [mtrace(), *allocators()]
     if not quick:
@@ -97,22 +99,41 @@ def threads(quick, rounds):
 
 
 def highest_resident(variant, live):
-    """The bytes that the largest process has used at its highest: also one that evaluates."""
+    """Bytes that the program, and all that was started to trace it, held at their highest."""
+    known = {}
     with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD) as folder:
         command, additions = variant.command([str(MICRO), "1", str(live), "5", str(DEPTH)], folder)
-        process = subprocess.Popen(["timeout", str(TIMEOUT), *command], cwd=folder,
-                                   env=environment_of(additions), stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        status, usage = os.wait4(process.pid, 0)[1:]
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 1):
-        raise Failed(f"status {process.returncode}")
-    return usage.ru_maxrss * 1024
+        process = subprocess.Popen(command, cwd=folder, env=environment_of(additions),
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    raise Failed(f"longer than {TIMEOUT} s")
+                known.update(resident_of_session(process.pid))
+                time.sleep(0.01)
+        finally:
+            end_session(process)
+    return sum(known.values())
+
+
+def resident_of_session(session):
+    """{process: its highest resident bytes so far, proc(5)'s VmHWM}"""
+    found = {}
+    for folder in processes_of_session(session):
+        try:
+            highest = re.search(r"VmHWM:\s+(\d+)", (folder / "status").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+        if highest:
+            found[folder.name] = int(highest[1]) * 1024
+    return found
 
 
 def memory(quick):
     """Resident bytes that tm adds: with nothing allocated, and to each block of a live set;
-    what the peers' largest process holds a block, the program's own bytes taken off."""
+    what the peers and their helpers hold a block, the program's own bytes taken off."""
     result = {"blocks": {}, "peers": {}, "failures": {}}
     native, traced = (micro(each, 1, 0, 0)["before"] for each in (Tm("native", 0), Tm("tm", 10)))
     result["empty"] = traced - native
@@ -126,7 +147,8 @@ def memory(quick):
         try:
             if not reason:
                 result["peers"][f"{variant.name}, {live:,} blocks"] = (
-                    highest_resident(variant, live) - highest_resident(Variant("n"), live)) / live
+                    highest_resident(variant, live)
+                    - highest_resident(Variant("native"), live)) / live
         except Failed as failure:
             reason = f"failed: {failure}"
         if reason:

@@ -69,7 +69,7 @@ def memory(values):
     for live, value in values["blocks"].items():
         lines.append(f"  tm 10, {int(live):,} blocks: {value:.1f} a live block")
     for name, value in values["peers"].items():
-        lines.append(f"  {name}: {value:,.0f} a live block, in its largest process")
+        lines.append(f"  {name}: {value:,.0f} a live block, in the program and beside it")
     return lines + failures(values)
 
 
@@ -183,6 +183,24 @@ def whole_programs(values):
             lines += [f"  {program}: {name}: {reason}"
                       for name, reason in each["failures"].items()]
     return lines
+
+
+def growth(name, series):
+    """What plots.py measured against one quantity: processor time, nanoseconds added."""
+    places = sorted({place for points in series.values() for place, wall, processor in points})
+    found = {each: {place: processor for place, wall, processor in points}
+             for each, points in series.items()}
+    return table(f"Nanoseconds of processor time added to a pair, against {name}",
+                 ["", *[f"{place:,}" for place in places]],
+                 [[each, *[spread(values.get(place), "+") for place in places]]
+                  for each, values in found.items()])
+
+
+def bytes_a_block(series):
+    places = [place for place, value in next(iter(series.values()))]
+    return table("Resident bytes a live block", ["", *[f"{place:,}" for place in places]],
+                 [[name, *[f"{value:.1f}" for place, value in points]]
+                  for name, points in series.items()])
 
 
 def brief(value):

@@ -15,7 +15,8 @@ COMPONENTS = {"entry.S": "entry", "hooks.c": "guard", "thread.c": "guard", "thre
               "unwind.c": "unwind", "unwind.h": "unwind", "rule.c": "unwind", "stack.c": "unwind",
               "fullwalk.c": "unwind", "cfi.c": "unwind", "cfi.h": "unwind", "modules.c": "unwind",
               "modules.h": "unwind", "expression.c": "unwind", "traceback.c": "intern",
-              "traceback.h": "intern", "table.c": "table", "table.h": "table",
+              "traceback.h": "intern", "recall.h": "recall",
+              "table.c": "table", "table.h": "table",
               "segment.c": "table", "segment.h": "table", "counter.h": "counters"}
 # Belong to the code that they are inlined into.
 SHARED = ("tm_layout.h", "arch.h", "lock.h", "helper.h")
@@ -81,7 +82,7 @@ go_to("one_pair")
 counts["native"] = len(instructions())
 if frames:
     gdb.execute("tm start " + frames, to_string=True)
-for name, function, passes in (("same", "one_pair", 5), ("alternating", "one_pair", 4),
+for name, function, passes in (("same", "one_pair", 5), ("alternating", "one_pair", 5),
                                ("new", "fresh_pair", 1)):
     for turn in range(passes):
         go_to(function)

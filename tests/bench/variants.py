@@ -71,15 +71,15 @@ class TmFromStart(Variant):
 
 
 class TmSampled(TmFromStart):
+    """The same with a sample of the blocks alone, about one for each `period` of bytes."""
+
     def __init__(self, frames, period):
         super().__init__(frames)
-        self.name, self.trace = f"tm {frames} sampled", f"{frames} -sample {period}"
+        self.name, self.period = f"tm {frames} sampled", period
 
-    def missing(self):
-        """The library complains, and traces nothing, where it does not know the option."""
-        return super().missing() or subprocess.run(
-            ["/bin/true"], env=environment_of(self.command([], "")[1]), stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True).stderr.strip() or None
+    def command(self, program, folder):
+        program, additions = super().command(program, folder)
+        return program, {**additions, "TM_SAMPLE": self.period}
 
 
 class Floor(Variant):
@@ -226,17 +226,33 @@ def run(variant, program, environment=None, timeout=60):
         except subprocess.TimeoutExpired:
             raise Failed(f"longer than {timeout} s") from None
         finally:
-            end_group(process)
+            end_session(process)
     if process.returncode != 0 and variant.tells_status:
         last = (errors.strip() or "no message").splitlines()[-1]
         raise Failed(f"status {process.returncode}: {last[:80]}")
     return output, errors
 
 
-def end_group(process):
-    """Ends a process that was started in a session of its own, and all that it started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def processes_of_session(session):
+    """The folders in /proc of the processes of a session."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            # The name, in parentheses, may hold anything.
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended
+        if int(fields[3]) == session:
+            found.append(folder)
+    return found
+
+
+def end_session(process):
+    """Ends a process that was started in a session of its own, and all that it started; also
+    what gdb has started, which puts it into a group of its own."""
+    for folder in processes_of_session(process.pid):
+        try:
+            os.kill(int(folder.name), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
     process.wait()

@@ -7,13 +7,12 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
 import time
 
-from variants import BENCH, BUILD, PYTHON, Failed, end_group, environment_of
+from variants import BENCH, BUILD, PYTHON, Failed, end_session, environment_of
 
 SQL = """
 create table t(id integer primary key, name text, size integer);
@@ -109,13 +108,13 @@ def error_lines(variant, command, environment, timeout):
                                    errors="replace", stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                    start_new_session=True)
-        watch = threading.Timer(timeout, os.killpg, (process.pid, signal.SIGKILL))
+        watch = threading.Timer(timeout, end_session, (process,))
         watch.start()
         try:
             yield from process.stderr
         finally:
             watch.cancel()
-            end_group(process)
+            end_session(process)
 
 
 class Python(Workload):
@@ -156,7 +155,7 @@ class Redis(Workload):
             finally:
                 subprocess.run(["redis-cli", "-s", socket, "shutdown", "nosave", "now"],
                                capture_output=True)
-                end_group(process)
+                end_session(process)
 
 
 def sqlite_command(scale):
