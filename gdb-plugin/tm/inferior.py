@@ -211,7 +211,8 @@ def mapped_files() -> Dict[str, str]:
 # ---- threads -----------------------------------------------------------------
 
 
-def _task_status(pid: int, tid: int) -> Dict[str, str]:
+def task_status(pid: int, tid: int) -> Dict[str, str]:
+    """What the kernel tells of a thread: the lines of its status file (proc(5)) by name."""
     text = target_file(f"/proc/{pid}/task/{tid}/status").decode("utf-8", "replace")
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
@@ -232,7 +233,7 @@ def choose_caller() -> gdb.InferiorThread:
     has_room = _is_native() and _spare_code() is not None
     for thread in threads:
         tid = thread.ptid[1] or inferior.pid
-        status = _task_status(inferior.pid, tid)
+        status = task_status(inferior.pid, tid)
         outlives = has_room and _calls_outlive(tid, status)
         reason = _why_not(tid, status, outlives)
         if reason is not None:
@@ -306,7 +307,7 @@ def refuse_strict_seccomp() -> None:
 def has_shadow_stack() -> bool:
     """True when the processor checks the program's return addresses against its own copy."""
     pid = gdb.selected_inferior().pid
-    return "shstk" in _task_status(pid, pid).get("x86_Thread_features", "").split()
+    return "shstk" in task_status(pid, pid).get("x86_Thread_features", "").split()
 
 
 def thread_states() -> List[ThreadState]:
@@ -350,7 +351,7 @@ def _state_from_gdb(thread: gdb.InferiorThread, tid: int) -> ThreadState:
 
 def set_register(tid: int, name: str, value: int) -> None:
     """Changes a register of a thread's innermost frame.  Inside quiet_session."""
-    with _thread_selected(tid):
+    with thread_selected(tid):
         gdb.execute(f"set var ${name} = {value}", to_string=True)
 
 
@@ -377,8 +378,8 @@ def with_thread_pointer(place: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _thread_selected(tid: int) -> Iterator[gdb.Frame]:
-    """The thread's innermost frame, selected."""
+def thread_selected(tid: int) -> Iterator[gdb.Frame]:
+    """The thread's innermost frame, selected; inside quiet_session."""
     current = gdb.selected_thread()
     pid = gdb.selected_inferior().pid
     for thread in gdb.selected_inferior().threads():
@@ -392,31 +393,6 @@ def _thread_selected(tid: int) -> Iterator[gdb.Frame]:
                 current.switch()
             return
     raise TmError(f"Thread {tid} has gone.")
-
-
-# System calls that return EINTR when a debugger stops the thread (signal(7), "Interruption of
-# system calls and library functions by stop signals"), and can be made again as if nothing
-# had happened: read, write, their vector forms, semop, semtimedop, accept, send and receive,
-# rt_sigtimedwait, io_getevents, epoll_wait and their newer forms (asm/unistd_64.h).
-_RESTARTED = frozenset(
-    (0, 1, 19, 20, 43, 44, 45, 46, 47, 65, 128, 208, 220, 232, 281, 288, 299, 333, 441)
-)
-_EINTR = -4
-_ERESTARTNOHAND = -514  # the kernel makes the call again, unless a signal handler runs
-
-
-def restart_system_calls() -> None:
-    """Where stopping made a system call return EINTR, lets the kernel make it again.
-
-    So the program does not notice that it was stopped.  Inside quiet_session.
-    """
-    for state in thread_states():
-        if state.system_call not in _RESTARTED:
-            continue
-        with _thread_selected(state.tid) as frame:
-            result = int(frame.read_register("rax")) & (1 << 64) - 1
-            if result == _EINTR & (1 << 64) - 1:
-                gdb.execute(f"set var $rax = {_ERESTARTNOHAND}", to_string=True)
 
 
 # ---- calls -------------------------------------------------------------------
@@ -454,7 +430,7 @@ def _caller() -> Optional[calls.Caller]:
     tid = gdb.selected_thread().ptid[1] or pid
     if not _is_native():
         return None
-    status = _task_status(pid, tid)
+    status = task_status(pid, tid)
     if not _calls_outlive(tid, status):
         return None
     global _area

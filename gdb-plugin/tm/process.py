@@ -7,12 +7,12 @@ everything, only then touch the process; whatever fails is rolled back.
 
 import contextlib
 import time
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import _tm
 
 from . import (domains, frames, helper, inferior, inject, launch, maps, model, objects, patches,
-               progress, sampling)
+               progress, restarts, sampling)
 from .errors import TmError
 from .sampling import EVERYTHING, Sampling
 
@@ -193,7 +193,7 @@ def start(limit: int, chosen: Sampling = EVERYTHING, is_launch: bool = False) ->
         )
     caller = inferior.choose_caller()
     with inferior.quiet_session():
-        inferior.restart_system_calls()
+        restarts.restart_system_calls()
         caller.switch()
         plan = inject.plan_all(functions, mappings, found)
         started = inject.Injection(found, files, functions)
@@ -252,7 +252,7 @@ def stop() -> StopReport:
     found = find_helper() if needs_repair() else _tracing_helper()
     caller = inferior.choose_caller()
     with inferior.quiet_session():
-        inferior.restart_system_calls()
+        restarts.restart_system_calls()
         caller.switch()
         objects.be_quiet_where_filtered(found)
         own = range(found.header["image_start"], found.header["image_end"])
@@ -284,7 +284,7 @@ def _control(name: str, what: str) -> None:
     found = _tracing_helper()
     caller = inferior.choose_caller()
     with inferior.quiet_session():
-        inferior.restart_system_calls()
+        restarts.restart_system_calls()
         caller.switch()
         objects.be_quiet_where_filtered(found)
         found.call(name, what=what)
@@ -371,13 +371,27 @@ def _module_paths(found: helper.Helper) -> Dict[int, str]:
 
 def take_snapshot() -> model.Snapshot:
     """A snapshot of the traced process (or of the core of one)."""
+    return read_snapshot()()
+
+
+def read_snapshot() -> Callable[[], model.Snapshot]:
+    """Reads the traces of the stopped process (or core) now, and looks up names later.
+
+    What it returns makes the snapshot; the process may run while it does.
+    """
     found = _tracing_helper()
     with inferior.fast_reader() as read:
         image = _tm.snapshot(progress.reader("Reading the traces", read), found.address)
-    snapshot = model.Snapshot.from_image(image, frames.resolver(image))
+    resolve = frames.resolver(image)
     pid = inferior.selected().pid
-    snapshot.origin = "core" if inferior.is_core() else f"live {pid}"
-    return snapshot
+    origin = "core" if inferior.is_core() else f"live {pid}"
+
+    def make() -> model.Snapshot:
+        snapshot = model.Snapshot.from_image(image, resolve)
+        snapshot.origin = origin
+        return snapshot
+
+    return make
 
 
 def find_block(address: int) -> Optional[model.Block]:

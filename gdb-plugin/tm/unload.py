@@ -12,7 +12,7 @@ from typing import List
 
 import _tm
 
-from . import exceptions, frames, helper, inferior, maps, patches, process, stacks
+from . import exceptions, frames, helper, inferior, maps, patches, process, restarts, stacks
 from .errors import TmError
 
 
@@ -34,7 +34,7 @@ def unload() -> int:
     _refuse_while_used([*parts[:-1], range(image.start, found.address)], mappings)
     caller = inferior.choose_caller()
     with inferior.quiet_session():
-        inferior.restart_system_calls()
+        restarts.restart_system_calls()
         caller.switch()
         patches.restore(listed, keep=image)
         exceptions.deregister(found, list(maps.mapped_files(mappings)))

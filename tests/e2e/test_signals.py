@@ -280,10 +280,10 @@ class ShadowStack(TestCase):
     PRETEND = """
 import _tm
 from tm import inferior
-plan, status = _tm.plan, inferior._task_status
+plan, status = _tm.plan, inferior.task_status
 moves = {moves}
 _tm.plan = lambda *arguments: dict(plan(*arguments), moves_call=moves)
-inferior._task_status = lambda *which: dict(status(*which), x86_Thread_features="shstk wrss")
+inferior.task_status = lambda *which: dict(status(*which), x86_Thread_features="shstk wrss")
 """
 
     def start(self, moves):

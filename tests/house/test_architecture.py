@@ -15,7 +15,8 @@ FREESTANDING = {"float.h", "limits.h", "stdalign.h", "stdarg.h", "stdatomic.h", 
 # Files of the Python package that talk to the inferior; every other one is tested without gdb.
 TALK_TO_GDB = ["tm/inferior.py", "tm/helper.py", "tm/inject.py", "tm/launch.py", "tm/domains.py",
                "tm/follow.py", "tm/cores.py", "tm/remote.py", "tm/doctor.py", "tm/settings.py",
-               "tm/frames.py", "tm-gdb.py", "tm/commands/"]
+               "tm/frames.py", "tm/running.py", "tm/restarts.py",
+               "tm-gdb.py", "tm/commands/"]
 LINES_AT_MOST = 600
 
 
