@@ -36,7 +36,7 @@ PACKAGES_BUILD := gdb gcc make binutils libc6-dev libdw-dev libelf-dev libdebugi
 PACKAGES_DEMO  := redis-server redis-tools
 PACKAGES_TEST  := $(PACKAGES_DEMO) g++ gdbserver libdwarf-dev libcmocka-dev libunwind-dev \
 	libgoogle-perftools-dev libmimalloc-dev libjemalloc-dev libevent-dev musl-tools sqlite3 libc6-dbg \
-	python3.11-dbg dpkg-dev flake8 valgrind groff-base dwz xz-utils
+	python3.11-dbg dpkg-dev flake8 valgrind groff-base dwz xz-utils tmux
 PACKAGES_LINT  := clang clang-format flake8
 PACKAGES_FUZZ  := clang libclang-rt-14-dev
 

@@ -7,6 +7,7 @@ May use the standard library and _tm.  Must not import gdb.
 import struct
 from array import array
 from collections.abc import Sequence
+from heapq import nlargest
 
 import _tm
 
@@ -143,6 +144,13 @@ class Groups(Sequence):
         """Of the first `count` groups, the block's size or the domain as a number."""
         return [_GROUP.unpack_from(self._packed, place * _GROUP.size)[0]
                 for place in range(count)]
+
+    def by_size(self, limit):
+        """Of a comparison, the lines that are the largest now, largest first."""
+        def order(place):
+            return _GROUP.unpack_from(self._packed, place * _GROUP.size)[2:4]
+
+        return [self[place] for place in nlargest(limit, range(len(self)), key=order)]
 
     def rest(self, shown):
         """(groups, size, count) of what comes behind the first `shown`."""

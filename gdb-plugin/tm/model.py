@@ -153,6 +153,7 @@ class Snapshot:
         self.sample_period = 0  # bytes, see tm.sampling; 0: all blocks were recorded …
         self.min_size = 0       # … that have so many bytes
         self.pid = None
+        self.peak = None  # bytes, of all traced blocks since tracing began
         self.modules = []  # dicts: path, start, end, build_id
 
     @classmethod
@@ -203,6 +204,7 @@ class Snapshot:
         snapshot.sample_period = header["sample_period"]
         snapshot.min_size = header["min_size"]
         snapshot.pid = header["pid"]
+        snapshot.peak = header["peak"]
         snapshot.modules = image_modules(image)
         return snapshot
 

@@ -18,6 +18,7 @@ UNLIMITED = None  # the value of a "count" that has no limit
 
 SIZE_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 SIZE_PATTERN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:([KMGT])(?:iB)?|B)?", re.IGNORECASE)
+SECONDS_PATTERN = re.compile(r"\d+(\.\d*)?|\.\d+")
 INTEGER_PATTERN = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|\d+)")
 
 # Kinds of values:
@@ -25,6 +26,7 @@ INTEGER_PATTERN = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|\d+)")
 #   integer     a number or a debugger expression, minimum … maximum
 #   count       the same, or "unlimited"
 #   size        512, 64KiB, 1.5MiB, or a debugger expression
+#   seconds     0.5, 2, or a debugger expression, minimum … maximum
 #   expression  debugger expression: all that is left of the line, as typed
 #   choice      one of `choices`
 #   word        anything; `snapshot`, `export`, … are words that complete
@@ -64,7 +66,7 @@ class Option:
     kind: str = "flag"
     value_name: str = ""
     choices: Tuple[str, ...] = ()
-    minimum: Optional[int] = None
+    minimum: Optional[float] = None
     maximum: Optional[int] = None
     default: Any = None
 
@@ -231,12 +233,23 @@ def size_text(size: int) -> str:
     return "%d%s" % (size, units[0])
 
 
-def format_range(minimum: Optional[int], maximum: Optional[int]) -> str:
+def parse_seconds(text: str, evaluate: Evaluate = no_evaluator) -> float:
+    if SECONDS_PATTERN.fullmatch(text):
+        return float(text)
+    return parse_integer(text, evaluate)
+
+
+PARSERS: Dict[str, Callable[[str, Evaluate], Any]] = {
+    "integer": parse_integer, "count": parse_integer, "size": parse_size, "seconds": parse_seconds,
+}
+
+
+def format_range(minimum: Optional[float], maximum: Optional[int]) -> str:
     if minimum is None and maximum is None:
         return "a number"
     if maximum is None:
-        return "a number from %d on" % minimum
-    return "a number from %d to %d" % (minimum or 0, maximum)
+        return "a number from %g on" % minimum
+    return "a number from %g to %d" % (minimum or 0, maximum)
 
 
 def parse_value(what: str, spec: Any, token: Token, evaluate: Evaluate) -> Any:
@@ -246,7 +259,7 @@ def parse_value(what: str, spec: Any, token: Token, evaluate: Evaluate) -> Any:
             return token.text
         raise TmError('%s must be one of %s, not "%s".'
                       % (what, ", ".join(spec.choices), token.raw))
-    if spec.kind in ("integer", "count", "size"):
+    if spec.kind in PARSERS:
         if spec.kind == "count" and token.raw == "unlimited":
             return UNLIMITED
         expected = "%s must be %s" % (what, format_range(spec.minimum, spec.maximum))
@@ -255,11 +268,12 @@ def parse_value(what: str, spec: Any, token: Token, evaluate: Evaluate) -> Any:
             if spec.minimum or spec.maximum:
                 expected = "%s must be a size from %s to %s" % (
                     what, size_text(spec.minimum or 0), size_text(spec.maximum))
+        elif spec.kind == "seconds":
+            expected += " of seconds"
         elif spec.kind == "count":
             expected += ' or "unlimited"'
         try:
-            parse = parse_size if spec.kind == "size" else parse_integer
-            number = parse(token.raw, evaluate)
+            number = PARSERS[spec.kind](token.raw, evaluate)
         except TmError as error:
             raise TmError('%s, not "%s" (%s).'
                           % (expected, token.raw, str(error).rstrip("."))) from None

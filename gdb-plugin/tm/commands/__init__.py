@@ -17,6 +17,7 @@ from tm.commands import snapshots  # noqa: F401
 from tm.commands import reports  # noqa: F401
 from tm.commands import overview  # noqa: F401
 from tm.commands import exports  # noqa: F401
+from tm.commands import live  # noqa: F401
 from tm.commands import filters  # noqa: F401
 from tm.commands import domains  # noqa: F401
 

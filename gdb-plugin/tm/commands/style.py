@@ -51,14 +51,22 @@ def _mark(kind: str) -> Mark:
     return lambda text: start + text + RESET
 
 
+def is_wanted() -> bool:
+    """Whether there are to be colors at all."""
+    return bool(gdb.parameter("style enabled")) and not os.environ.get("NO_COLOR")
+
+
 def is_for_the_terminal() -> bool:
+    """Whether this command writes to a terminal where colors are wanted."""
+    return is_wanted() and is_typed()
+
+
+def is_typed() -> bool:
     """Whether this command was typed by a person and writes to the terminal.
 
     gdb tells nobody where its output goes.  But `pipe` and its like are words at
     the beginning of the line that was typed, and the line is in the history.
     """
-    if os.environ.get("NO_COLOR") or not gdb.parameter("style enabled"):
-        return False
     if gdb.parameter("logging enabled") and gdb.parameter("logging redirect"):
         return False
     typed = re.sub(r"^\s*\d+\s+", "", last_history_entry())
