@@ -12,7 +12,7 @@ import pprint
 
 import gdb
 from tm import options, settings
-from tm.commands import framework, functions, machine
+from tm.commands import framework, functions, machine, window
 from tm.version import VERSION
 
 KINDS = {getattr(gdb, name): name for name in dir(gdb) if name.startswith("PARAM_")}
@@ -41,6 +41,7 @@ def words():
         "SETTINGS": [setting(each) for each in settings.SETTINGS],
         "FUNCTIONS": [(kind.name, kind.__doc__) for kind in functions.FUNCTIONS],
         "MACHINE_COMMANDS": list(machine.NAMES),
+        "LAYOUT": (window.NAME, window.LAYOUT),
     }
     lines = ['"""What the plugin defines, written by packaging/describe.py."""\n']
     lines += ["%s = %s\n" % (name, pprint.pformat(value)) for name, value in described.items()]

@@ -113,6 +113,17 @@ def define_machine_commands():
         MachineCommand(name)
 
 
+def define_layout():
+    """`layout tm`, whose window is made by the plugin."""
+    if hasattr(gdb, "register_window_type"):
+        name, layout = tm_words.LAYOUT
+        gdb.register_window_type(name, lambda window: load().window.make_window(window))
+        try:
+            gdb.execute("tui new-layout %s %s" % (name, layout), to_string=True)
+        except gdb.error:
+            return  # this gdb has no TUI
+
+
 def define():
     for name, text, is_prefix in tm_words.COMMANDS:
         (Command if is_prefix else SubCommand)(name, text, is_prefix)
@@ -123,6 +134,7 @@ def define():
     for name, text in tm_words.FUNCTIONS:
         Function(name, text)
     define_machine_commands()
+    define_layout()
 
 
 if "tm.commands" not in sys.modules:

@@ -21,6 +21,8 @@ from tm.commands import live  # noqa: F401
 from tm.commands import filters  # noqa: F401
 from tm.commands import domains  # noqa: F401
 
+from tm.commands import window
+
 
 def register(kept: Optional[Dict[str, Any]] = None) -> None:
     """Define the commands and settings; with what an earlier loading handed on."""
@@ -32,6 +34,7 @@ def register(kept: Optional[Dict[str, Any]] = None) -> None:
     framework.register()
     functions.register()
     machine.register()
+    window.register()
     if kept.get("armed"):
         limit, chosen = kept["armed"]
         process.arm(limit, Sampling(*chosen))
@@ -41,6 +44,7 @@ def unregister() -> Dict[str, Any]:
     """Let go of what would outlive a second loading; returns what that must know."""
     kept = {"armed": launch.armed(), "helper_symbols": frames.unregister()}
     framework.unregister()
+    window.unregister()
     launch.unregister()
     follow.unregister()
     return kept

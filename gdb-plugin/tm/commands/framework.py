@@ -152,6 +152,14 @@ PROVIDERS: options.Providers = {
 }
 
 
+_invocations = 0
+
+
+def invocations() -> int:
+    """How many commands of tm there were: something may have changed since the last one."""
+    return _invocations
+
+
 class TmCommand(gdb.Command):
     """One sub-command of tm.  Subclasses set `declaration` and write run()."""
 
@@ -180,6 +188,8 @@ class TmCommand(gdb.Command):
         user_errors(self._invoke, text, from_tty)
 
     def _invoke(self, text: str, from_tty: bool) -> None:
+        global _invocations
+        _invocations += 1
         values = options.parse(self.declaration, text, evaluate)
         if values.help:
             gdb.execute("help tm " + self.declaration.name, from_tty)
