@@ -274,7 +274,7 @@ lint: deps-lint ## compile with warnings as errors under gcc and clang, check fo
 	+@$(MAKE) --no-print-directory -s B=$B/lint-gcc CC=gcc WERROR=-Werror all
 	+@$(MAKE) --no-print-directory -s B=$B/lint-clang CC=clang WERROR=-Werror all
 	@clang-format --dry-run -Werror $(C_FILES)
-	@flake8 gdb-plugin packaging tests examples
+	@flake8 gdb-plugin tests examples
 	+@$(MAKE) --no-print-directory -s all
 	@tests/run house
 
@@ -295,9 +295,9 @@ install: all ## install below PREFIX (/usr/local) and for gdb in GDBINIT_DIR; DE
 	cp -R gdb-plugin/tm $(LIBRARY)/
 	find $(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
 	install -m 644 gdb-plugin/tm-gdb.py $B/tm-helper.so $B/libtm-preload.so \
-		$B/_tm.abi3.so packaging/tm_autoload.py $(LIBRARY)/
+		$B/_tm.abi3.so gdb-plugin/packaging/tm_autoload.py $(LIBRARY)/
 	TM_WORDS=$(LIBRARY)/tm_words.py TM_MANUAL=$B/gdb-tm.1 TM_FOLDER=$(PREFIX)/lib/tm gdb -nx -batch \
-		-ex 'source $(LIBRARY)/tm-gdb.py' -ex 'source packaging/describe.py'
+		-ex 'source $(LIBRARY)/tm-gdb.py' -ex 'source gdb-plugin/packaging/describe.py'
 	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -d $(PREFIX)/lib/tm $(LIBRARY)
 	install -d $(DESTDIR)$(PREFIX)/include
 	install -m 644 $(wildcard include/tm.h) include/tm_layout.h $(DESTDIR)$(PREFIX)/include/
@@ -305,7 +305,7 @@ install: all ## install below PREFIX (/usr/local) and for gdb in GDBINIT_DIR; DE
 	install -m 644 $B/gdb-tm.1 $(MANUAL)/
 	@[ "$(GDBINIT_DIR)" ] || echo "In gdb, or in ~/.gdbinit: source $(PREFIX)/lib/tm/tm-gdb.py"
 	@[ -z "$(GDBINIT_DIR)" ] || { install -d $(DESTDIR)$(GDBINIT_DIR) && \
-		sed 's|@FOLDER@|$(PREFIX)/lib/tm|' packaging/tm.py >$(DESTDIR)$(GDBINIT_DIR)/tm.py && \
+		sed 's|@FOLDER@|$(PREFIX)/lib/tm|' gdb-plugin/packaging/tm.py >$(DESTDIR)$(GDBINIT_DIR)/tm.py && \
 		echo "$(GDBINIT_DIR)/tm.py makes every gdb know tm."; }
 
 uninstall: ## take away what install put there

@@ -1,6 +1,6 @@
 """Writes down what the plugin defines: for gdb's start-up, and as the manual page.
 
-    gdb -nx -batch -ex 'source FOLDER/tm-gdb.py' -ex 'source packaging/describe.py'
+    gdb -nx -batch -ex 'source FOLDER/tm-gdb.py' -ex 'source gdb-plugin/packaging/describe.py'
 
 with TM_WORDS or TM_MANUAL in the environment, the file to be written, and TM_FOLDER,
 where tm will be.  Runs inside gdb, in the build.  All of it comes from the declarations
