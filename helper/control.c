@@ -298,7 +298,7 @@ long tm_control_canary(void)
 		return -TM_ENOMEM;
 	spare.state = THREAD_OUTSIDE;
 	spare.number = TM_MAX_THREADS - 1;
-	spare.active = 0;
+	spare.nested = 0;
 	spare.stack.low = spare.stack.high = 0;
 	entry->record = (uint64_t)&spare;
 	header->generation = (uint64_t)own;

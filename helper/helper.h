@@ -26,6 +26,7 @@
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 #define TM_HIDDEN __attribute__((visibility("hidden")))
 #define TM_NOINLINE __attribute__((noinline))
+#define TM_INLINE inline __attribute__((always_inline))
 
 /* The callee-saved registers of a frame, and where it stands. */
 struct tm_registers {

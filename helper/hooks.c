@@ -85,10 +85,18 @@ static inline uint64_t domain_bit(const struct tm_entry *entry)
 	return UINT64_C(1) << (domain_of(entry) & 63);
 }
 
+static inline void guard_begin(struct tm_thread *thread, const struct tm_entry *entry)
+{
+	thread->state = THREAD_IN_HELPER;
+	thread->entry = (uint64_t)entry;
+	thread->domain = domain_of(entry);
+	thread->nested = 0;
+}
+
 static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
 						      const struct tm_entry *entry)
 {
-	if (thread->state == THREAD_SUSPECT)
+	if (thread && thread->state == THREAD_SUSPECT)
 		thread = thread_claim(thread);
 	if (!thread) {
 		count_dropped();
@@ -99,36 +107,36 @@ static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
 		return NULL;
 	}
 	if (thread->state == THREAD_OUTSIDE || is_abandoned(thread, entry)) {
-		thread->entry = (uint64_t)entry;
-		thread->active = 0;
-	} else if (thread->active & domain_bit(entry)) {
-		return NULL; /* an allocator's call of itself */
+		guard_begin(thread, entry);
+		return thread;
 	}
+	if (thread->domain == domain_of(entry) || thread->nested & domain_bit(entry))
+		return NULL; /* an allocator's call of itself */
 	thread->state = THREAD_IN_HELPER;
-	thread->active |= domain_bit(entry);
+	thread->nested |= domain_bit(entry);
 	return thread;
 }
 
-/* The thread, when this is its outermost call in the domain and it is traced; else NULL. */
+/* The thread, when this is its outermost call in the domain; else NULL.  The stubs saw that it is traced. */
 static inline struct tm_thread *guard_enter(const struct tm_entry *entry)
 {
-	struct tm_thread *thread;
+	struct tm_thread *thread = thread_self();
 
-	if (unlikely(load_relaxed(&tm_header.state) != TM_STATE_TRACING))
-		return NULL;
-	thread = thread_self();
 	if (unlikely(!thread || thread->state != THREAD_OUTSIDE))
-		return thread ? guard_enter_slow(thread, entry) : (count_dropped(), NULL);
-	thread->state = THREAD_IN_HELPER;
-	thread->entry = (uint64_t)entry;
-	thread->active = domain_bit(entry);
+		return guard_enter_slow(thread, entry);
+	guard_begin(thread, entry);
 	return thread;
 }
 
 static inline void guard_leave(struct tm_thread *thread, const struct tm_entry *entry)
 {
-	thread->active &= ~domain_bit(entry);
-	store_relaxed(&thread->state, thread->active ? THREAD_IN_ORIGINAL : THREAD_OUTSIDE);
+	bool nested = false;
+
+	if (unlikely(thread->entry != (uint64_t)entry)) {
+		nested = thread->nested & domain_bit(entry);
+		thread->nested &= ~domain_bit(entry);
+	}
+	store_relaxed(&thread->state, nested ? THREAD_IN_ORIGINAL : THREAD_OUTSIDE);
 }
 
 static inline uint64_t guarded_call(struct tm_thread *thread, const struct tm_entry *entry)
@@ -163,9 +171,9 @@ static TM_NOINLINE uint32_t walk(struct tm_generation *generation, struct tm_thr
 	if (unlikely(!thread_reserve(thread, generation->limit)))
 		return 0;
 	tm_entry_registers(entry, &registers);
-	path = tm_path_at(thread->paths, thread->path_size, registers.rip, registers.rsp);
+	path = tm_path_at(&thread->recall, registers.rip, registers.rsp, &thread->stack);
 	frames = (uint64_t *)thread->frames;
-	tm_path_begin(path, thread->path_size, &thread->unwinder.log);
+	tm_path_begin(path, thread->recall.size, &thread->unwinder.log);
 	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
 			  &complete);
 	traceback =
@@ -173,6 +181,7 @@ static TM_NOINLINE uint32_t walk(struct tm_generation *generation, struct tm_thr
 				 (uint32_t)count, &thread->memo, (uint64_t *)thread->memo_addresses,
 				 (uint32_t *)thread->memo_ids);
 	tm_path_end(path, &thread->unwinder.log, registers.rip, registers.rsp, root, traceback);
+	tm_hint_set(&thread->recall, &thread->unwinder.log, registers.rip, registers.rsp);
 	return traceback;
 }
 
@@ -184,9 +193,9 @@ static inline uint32_t take_traceback(struct tm_generation *generation, struct t
 	uint32_t known;
 
 	tm_modules_follow_loader();
-	if (unlikely(!thread->paths))
+	if (unlikely(!thread->recall.paths))
 		return walk(generation, thread, entry, domain);
-	known = tm_recall(tm_path_at(thread->paths, thread->path_size, rip, rsp), rip, rsp,
+	known = tm_recall(tm_path_at(&thread->recall, rip, rsp, &thread->stack), rip, rsp,
 			  tm_path_root(generation, domain), &thread->stack);
 	return likely(known) ? known : walk(generation, thread, entry, domain);
 }
@@ -212,8 +221,8 @@ static TM_NOINLINE bool put_chosen(struct tm_generation *generation, struct tm_t
 	return true;
 }
 
-static bool put(struct tm_generation *generation, struct tm_thread *thread,
-		const struct tm_block *block)
+static TM_INLINE bool put(struct tm_generation *generation, struct tm_thread *thread,
+			  const struct tm_block *block)
 {
 	uint64_t replaced;
 
@@ -259,8 +268,8 @@ static TM_NOINLINE bool forget_chosen(struct tm_generation *generation, struct t
 	return result == TABLE_FOUND;
 }
 
-static bool forget(struct tm_generation *generation, struct tm_thread *thread, uint32_t domain,
-		   uint64_t address, struct tm_block *ret)
+static TM_INLINE bool forget(struct tm_generation *generation, struct tm_thread *thread,
+			     uint32_t domain, uint64_t address, struct tm_block *ret)
 {
 	enum table_result result;
 
@@ -532,10 +541,8 @@ static struct tm_thread *track_enter(const struct tm_entry *entry, uint32_t *ret
 		count_dropped();
 		return NULL;
 	}
-	if (unlikely(is_abandoned(thread, entry))) {
-		thread->active = 0;
+	if (unlikely(is_abandoned(thread, entry)))
 		thread->state = THREAD_OUTSIDE;
-	}
 	*ret_before = thread->state;
 	thread->state = THREAD_IN_HELPER;
 	return thread;

@@ -15,26 +15,34 @@
 struct tm_path {
 	uint64_t rip; /* where it started; 0: nothing is remembered here */
 	uint64_t rsp;
-	uint64_t root;       /* generation and domain of the traceback: tm_path_root */
-	uint64_t epoch;      /* as in struct tm_log */
-	uint64_t high;       /* likewise */
-	uint64_t nonzero_at; /* likewise; never 0 */
+	uint64_t root;  /* generation and domain of the traceback: tm_path_root */
+	uint64_t epoch; /* as in struct tm_log */
+	uint64_t high;  /* likewise */
+	uint64_t end;   /* address of the first word that is none of them, and differs … */
 	uint32_t traceback;
-	uint32_t count; /* of words */
-	uint64_t reserved;
-	struct tm_word words[];
+	uint32_t reserved0;
+	uint64_t reserved1;
+	struct tm_word words[]; /* … if the stack is the same; another that always does follows */
 };
 
 _Static_assert(sizeof(struct tm_path) == 64, "one cache line");
 
 #define TM_PATHS 64u
 #define TM_PATH_WORDS 256u
+#define TM_HINTS 256u
+
+/* All that a thread remembers. */
+struct tm_recall {
+	uint64_t paths;          /* address of TM_PATHS times size bytes; 0: none yet */
+	uint64_t size;           /* of a path, bytes */
+	uint16_t hint[TM_HINTS]; /* by rip: words from rsp to the next return address; 0: unknown */
+};
 
 /* Bytes of a path whose traceback has at most so many frames. */
 static inline uint32_t tm_path_size(uint32_t frames)
 {
-	/* A return address and a saved rbp each: fewer as a rule. */
-	uint32_t words = frames < TM_PATH_WORDS / 2 ? 2 * frames + 2 : TM_PATH_WORDS;
+	/* A return address and a saved rbp each: fewer as a rule.  Then the two that differ. */
+	uint32_t words = frames < TM_PATH_WORDS / 2 ? 2 * frames + 4 : TM_PATH_WORDS;
 
 	return (uint32_t)(sizeof(struct tm_path) + words * sizeof(struct tm_word));
 }
@@ -44,12 +52,27 @@ static inline uint64_t tm_path_root(const struct tm_generation *generation, uint
 	return (uint64_t)domain << 32 | generation->id;
 }
 
-/* The one path of an array of TM_PATHS where a walk that starts there is remembered. */
-static inline struct tm_path *tm_path_at(uint64_t paths, uint32_t size, uint64_t rip, uint64_t rsp)
-{
-	uint64_t hash = (rip ^ rsp << 13) * UINT64_C(0x9e3779b97f4a7c15);
+/* Not the golden ratio: differences of a few bytes that are Fibonacci numbers would meet. */
+#define TM_RECALL_FACTOR UINT64_C(0xd6e8feb86659fd93)
 
-	return (struct tm_path *)(paths + (hash >> 58) * size);
+static inline uint32_t tm_hint_index(uint64_t rip)
+{
+	return (uint32_t)(rip * TM_RECALL_FACTOR >> 56);
+}
+
+/*
+ * The one path where a walk from there is remembered.  Many functions may call
+ * the one that calls the allocator, so the next return address has a say.
+ */
+static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_t rip, uint64_t rsp,
+					 const struct tm_stack *stack)
+{
+	uint64_t next_at = rsp + recall->hint[tm_hint_index(rip)] * sizeof(uint64_t);
+	uint64_t hash = rip ^ rsp << 13;
+
+	if (likely(next_at != rsp && rsp >= stack->low && next_at + 8 <= stack->high))
+		hash += tm_stack_word(next_at);
+	return (struct tm_path *)(recall->paths + (hash * TM_RECALL_FACTOR >> 58) * recall->size);
 }
 
 /*
@@ -60,40 +83,57 @@ static inline struct tm_path *tm_path_at(uint64_t paths, uint32_t size, uint64_t
 static inline uint32_t tm_recall(const struct tm_path *path, uint64_t rip, uint64_t rsp,
 				 uint64_t root, const struct tm_stack *stack)
 {
-	const struct tm_word *word, *end;
+	const struct tm_word *word = path->words;
 
 	if (path->rip != rip || path->rsp != rsp || path->root != root ||
 	    path->epoch != load_relaxed(&tm_rules_epoch) || rsp < stack->low ||
 	    path->high > stack->high)
 		return 0;
-	for (word = path->words, end = word + path->count; word != end; word++)
-		if (tm_stack_word(word->at) != word->value)
-			return 0;
-	return tm_stack_word(path->nonzero_at) ? path->traceback : 0;
+	while (tm_stack_word(word->at) == word->value)
+		word++;
+	return (uint64_t)word == path->end ? path->traceback : 0;
 }
 
 /* Lets the next walk keep its log in a path. */
-static inline void tm_path_begin(struct tm_path *path, uint32_t size, struct tm_log *log)
+static inline void tm_path_begin(struct tm_path *path, uint64_t size, struct tm_log *log)
 {
 	store_relaxed(&path->rip, 0);
 	log->words = path->words;
-	log->room = (uint32_t)((size - sizeof(*path)) / sizeof(struct tm_word));
+	log->room = (uint32_t)((size - sizeof(*path)) / sizeof(struct tm_word)) - 2;
 }
 
 /* Remembers that walk. */
 static inline void tm_path_end(struct tm_path *path, const struct tm_log *log, uint64_t rip,
 			       uint64_t rsp, uint64_t root, uint32_t traceback)
 {
+	struct tm_word *end = path->words + log->count;
+
 	if (!log->whole || !traceback)
 		return;
+	end[1].at = (uint64_t)&end[1].at;
+	end[1].value = 0;
+	end[0].at = log->nonzero_at ? log->nonzero_at : end[1].at;
+	end[0].value = 0;
 	path->rsp = rsp;
 	path->root = root;
 	path->epoch = log->epoch;
 	path->high = log->high;
-	path->nonzero_at = log->nonzero_at ? log->nonzero_at : (uint64_t)&path->rip;
+	path->end = (uint64_t)end;
 	path->traceback = traceback;
-	path->count = log->count;
 	store_release(&path->rip, rip);
+}
+
+/* Remembers where the walk from there found its second return address: near, if it is to help. */
+static inline void tm_hint_set(struct tm_recall *recall, const struct tm_log *log, uint64_t rip,
+			       uint64_t rsp)
+{
+	uint32_t i = 0;
+
+	while (i < log->count && log->words[i].at < rsp) /* the first frame pointer */
+		i++;
+	if (i < log->count && log->words[i].at - rsp <= UINT16_MAX * sizeof(uint64_t))
+		recall->hint[tm_hint_index(rip)] =
+			(uint16_t)((log->words[i].at - rsp) / sizeof(uint64_t));
 }
 
 #endif

@@ -62,9 +62,9 @@ bool thread_reserve(struct tm_thread *thread, uint32_t frames)
 	lock_release(&wiped->threads_lock);
 	if (!memory)
 		return false;
-	thread->paths = (uint64_t)memory;
-	thread->path_size = path_size;
-	thread->frames = thread->paths + TM_PATHS * path_size;
+	thread->recall.paths = (uint64_t)memory;
+	thread->recall.size = path_size;
+	thread->frames = thread->recall.paths + TM_PATHS * path_size;
 	thread->memo_addresses = thread->frames + (uint64_t)frames * 8;
 	thread->memo_ids = thread->frames + (uint64_t)frames * 16;
 	thread->memo.generation = 0;
@@ -114,7 +114,8 @@ struct tm_thread *thread_claim(struct tm_thread *thread)
 	return thread_self();
 }
 
-TM_NOINLINE struct tm_thread *thread_make(uint64_t thread_pointer)
+/* Makes the record of the calling thread.  NULL when there is no room for it. */
+static struct tm_thread *thread_make(uint64_t thread_pointer)
 {
 	struct tm_wiped *wiped = tm_wiped();
 	uint32_t tid = own_tid();
@@ -145,7 +146,7 @@ TM_NOINLINE struct tm_thread *thread_make(uint64_t thread_pointer)
 	thread->state = THREAD_OUTSIDE;
 	thread->number = number;
 	thread->tid = tid;
-	thread->active = 0;
+	thread->nested = 0;
 	thread->entry = 0;
 	thread->stack.low = thread->stack.high = 0;
 	thread->memo.count = 0;
@@ -159,6 +160,13 @@ TM_NOINLINE struct tm_thread *thread_make(uint64_t thread_pointer)
 out:
 	lock_release(&wiped->threads_lock);
 	return thread;
+}
+
+struct tm_thread *thread_self_slow(uint64_t thread_pointer)
+{
+	struct tm_thread_entry *entry = thread_entry(thread_pointer);
+
+	return entry ? (struct tm_thread *)entry->record : thread_make(thread_pointer);
 }
 
 bool thread_any_inside(void)

@@ -17,12 +17,14 @@
 
 /* Written by its own thread alone (or, harmlessly, by those that share its thread pointer). */
 struct tm_thread {
-	uint32_t state;         /* THREAD_* */
-	uint32_t number;        /* index of its struct tm_counter; number + 1 owns locks */
-	uint32_t tid;           /* as the kernel knows it */
-	uint32_t capacity;      /* frames that the arrays below can take */
-	uint64_t active;        /* domains whose allocators it is calling, bit domain % 64 */
-	uint64_t entry;         /* address of the outermost hook's struct tm_entry */
+	uint32_t state;    /* THREAD_* */
+	uint32_t number;   /* index of its struct tm_counter; number + 1 owns locks */
+	uint32_t tid;      /* as the kernel knows it */
+	uint32_t capacity; /* frames that the arrays below can take */
+	uint64_t entry;    /* address of the outermost hook's struct tm_entry */
+	uint64_t nested;   /* domains of hooks inside that one, bit domain % 64 */
+	uint32_t domain;   /* of that one */
+	uint32_t reserved;
 	uint64_t sample_left;   /* bytes that go by before the next sample point; sample.h */
 	uint64_t sample_random; /* state of its random numbers; 0: sample_left is not yet drawn */
 	struct tm_stack stack;
@@ -30,9 +32,7 @@ struct tm_thread {
 	uint64_t frames;         /* address of uint64_t[capacity]: what the unwinder found */
 	uint64_t memo_addresses; /* address of uint64_t[capacity] */
 	uint64_t memo_ids;       /* address of uint32_t[capacity] */
-	uint64_t paths;          /* address of TM_PATHS times path_size bytes: recall.h */
-	uint32_t path_size;
-	uint32_t reserved;
+	struct tm_recall recall;
 	struct tm_unwinder unwinder;
 };
 
@@ -41,9 +41,6 @@ static inline uint32_t thread_hash(uint64_t thread_pointer)
 	return (uint32_t)(thread_pointer * UINT64_C(0x9e3779b97f4a7c15) >> 50) &
 	       (TM_MAX_THREADS - 1);
 }
-
-/* Makes the record of the calling thread.  NULL when there is no room for it. */
-struct tm_thread *thread_make(uint64_t thread_pointer) TM_HIDDEN;
 
 /* The calling thread's record is suspected: claims it again, or makes another. */
 struct tm_thread *thread_claim(struct tm_thread *thread) TM_HIDDEN;
@@ -69,15 +66,18 @@ static inline struct tm_thread_entry *thread_entry(uint64_t thread_pointer)
 	return NULL;
 }
 
+/* The same where the entry is not in its first place, or not there. */
+struct tm_thread *thread_self_slow(uint64_t thread_pointer) TM_HIDDEN;
+
 /* The record of the calling thread, made at its first call.  NULL when there is no room. */
 static inline struct tm_thread *thread_self(void)
 {
 	uint64_t thread_pointer = tm_thread_pointer();
-	struct tm_thread_entry *entry = thread_entry(thread_pointer);
+	struct tm_thread_entry *entry = &tm_wiped()->threads[thread_hash(thread_pointer)];
 
-	if (likely(entry != NULL))
+	if (likely(load_acquire(&entry->thread_pointer) == thread_pointer))
 		return (struct tm_thread *)entry->record;
-	return thread_make(thread_pointer);
+	return thread_self_slow(thread_pointer);
 }
 
 /* True when a thread is inside a hook.  For control functions, with all threads stopped. */

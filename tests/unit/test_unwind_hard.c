@@ -33,13 +33,18 @@ static uint64_t walked, recalled;
 /* A walk must find what the path says, if it says anything. */
 static void walk_and_recall(const struct tm_registers *start, struct tm_stack *own, size_t limit)
 {
-	struct tm_path *path = tm_path_at((uint64_t)paths, sizeof(*paths), start->rip, start->rsp);
-	uint64_t place = ((uint64_t)path - (uint64_t)paths) / sizeof(*paths);
-	uint32_t found = tm_recall(path, start->rip, start->rsp, limit, own);
+	static struct tm_recall recall = {.size = sizeof(*paths)};
 	static uint64_t addresses[MAX];
+	struct tm_path *path;
+	uint64_t place;
+	uint32_t found;
 	bool complete;
 	size_t count;
 
+	recall.paths = (uint64_t)paths;
+	path = tm_path_at(&recall, start->rip, start->rsp, own);
+	place = ((uint64_t)path - recall.paths) / sizeof(*paths);
+	found = tm_recall(path, start->rip, start->rsp, limit, own);
 	tm_path_begin(path, sizeof(*paths), &unwinder.log);
 	count = tm_unwind(&unwinder, start, own, addresses, limit, &complete);
 	if (found) {
@@ -50,6 +55,7 @@ static void walk_and_recall(const struct tm_registers *start, struct tm_stack *o
 		recalled++;
 	}
 	tm_path_end(path, &unwinder.log, start->rip, start->rsp, limit, (uint32_t)place + 1);
+	tm_hint_set(&recall, &unwinder.log, start->rip, start->rsp);
 	memcpy(walks[place].frames, addresses, count * sizeof(*addresses));
 	walks[place].count = count;
 	walks[place].complete = complete;

@@ -21,6 +21,8 @@ struct tm_entry {
 
 _Static_assert(sizeof(struct tm_entry) == 112, "entry.S builds this");
 _Static_assert(offsetof(struct tm_patch, original) == 24, "entry.S jumps there");
+_Static_assert(offsetof(struct tm_header, state) == 40, "entry.S looks at it");
+_Static_assert(TM_STATE_TRACING == 1, "likewise");
 
 /* System V ABI, x86-64 TLS variant II: %fs:0 holds the thread pointer itself. */
 static inline uint64_t tm_thread_pointer(void)
