@@ -4,6 +4,7 @@ May use: variants.py, the standard library.  Must never compare figures of diffe
 """
 import statistics
 import sys
+import time
 
 from variants import Failed
 
@@ -49,11 +50,14 @@ class Figures:
         return spread([one / other for one, other in self.columns([name, base], timer) if other])
 
 
-def interleave(variants, rounds, once, tell=None):
+def interleave(variants, rounds, once, tell=None, until=None):
     """`once(variant)` of each variant in turn, `rounds` times.  One that fails has failed: it
-    is not tried again."""
+    is not tried again.  `until`: when to begin no more rounds, by time.monotonic(); the first
+    one is always made."""
     figures = Figures(variants)
     for number in range(rounds):
+        if number and until and time.monotonic() > until:
+            break
         values = {}
         for variant in variants:
             if variant.name in figures.failures:

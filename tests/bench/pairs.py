@@ -21,6 +21,7 @@ TIMERS = ("wall", "processor")
 COLUMNS = {"live 1,000": (1, 1000), "live 100,000": (1, 100000), "live 1,000,000": (1, 1000000),
            "2 threads, 100,000 each": (2, 100000)}
 TIMEOUT = 60
+COLUMN_SECONDS = 60  # after which no round of a column is begun
 
 
 def json_line(output):
@@ -58,8 +59,8 @@ def column(threads, live, quick, rounds, tell):
 
     result = {"native": {}, "added": {timer: {} for timer in TIMERS},
               "ratios": {timer: {} for timer in TIMERS}, "failures": {}}
-    for group, turns in ((usual, rounds), ([Variant("native"), *peers], 1 if quick else 2)):
-        figures = interleave(group, turns, once, tell)
+    for group, turns in ((usual, rounds), ([Variant("native"), *peers], 1)):
+        figures = interleave(group, turns, once, tell, time.monotonic() + COLUMN_SECONDS)
         result["failures"].update(figures.failures)
         for timer in TIMERS:
             for each in figures.variants[1:]:

@@ -24,6 +24,7 @@ from variants import BUILD, ROOT, Failed, Floor, Heaptrack, Tm, Variant, run  # 
 
 FOLDER = ROOT / "build" / "plots"
 MODULES = 1000
+PLACE_SECONDS = 30  # after which no round of a place is begun
 WALL = "nanoseconds added to a pair of malloc and free"
 
 
@@ -33,7 +34,8 @@ def measured(places, variants, once, rounds, tell):
     series = {}
     for place in places:
         figures = interleave([Variant("native"), *variants(place)], rounds,
-                             lambda each: once(each, place), f"{tell} {place:,}")
+                             lambda each: once(each, place), f"{tell} {place:,}",
+                             time.monotonic() + PLACE_SECONDS)
         for each in figures.variants[1:]:
             value = {timer: figures.value(each.name, "native", timer) for timer in pairs.TIMERS}
             if value["wall"]:

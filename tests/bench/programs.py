@@ -14,7 +14,8 @@ from workloads import workloads
 
 PEER_SCALE = 0.1  # of the work that the slow peers get, beside a native run of the same work
 TIMEOUT = 60
-PEER_TIMEOUT = 20
+PEER_TIMEOUT = 15
+SECONDS = 480  # for all of them, about
 FRAMES = (1, 10, 25)
 
 
@@ -24,9 +25,9 @@ def quotients(figures, timer):
             for each in figures.variants if each.name != "native"}
 
 
-def one_program(workload, scale, rounds):
+def one_program(workload, scale, rounds, seconds):
     """Ratios to native by "wall" and "processor" time, what is added to what peers add, and
-    the reasons of those that could not be measured."""
+    the reasons of those that could not be measured.  After `seconds` no round is begun."""
     began = time.monotonic()
     native, tm = Variant("native"), {frames: TmFromStart(frames) for frames in FRAMES}
     tracemallocs = [Tracemalloc(frames) for frames in FRAMES] if workload.tracemalloc else []
@@ -34,13 +35,15 @@ def one_program(workload, scale, rounds):
     frames = [native, tm[1], tm[10], tm[25], *tracemallocs]
     peers = [native, mtrace(), *profilers(), Valgrind("massif"), Valgrind("dhat")]
     result = {"native seconds": None, "wall": {}, "processor": {}, "failures": {},
-              "to tracemalloc": {}}
-    for group, turns, size, timeout in ((usual, rounds, scale, TIMEOUT),
-                                        (frames, (rounds + 1) // 2, scale, TIMEOUT),
-                                        (peers, 1, scale * PEER_SCALE, PEER_TIMEOUT)):
+              "to tracemalloc": {}, "rounds": []}
+    for group, turns, share, size, timeout in (
+            (usual, rounds, 0.5, scale, TIMEOUT), (frames, (rounds + 1) // 2, 0.8, scale, TIMEOUT),
+            (peers, 1, 1, scale * PEER_SCALE, PEER_TIMEOUT)):
         command = workload.command(size)
         figures = interleave(group, turns, lambda each: workload.once(each, command, timeout),
-                             f"{workload.name}, {len(group)} variants")
+                             f"{workload.name}, {len(group)} variants",
+                             began + share * seconds)
+        result["rounds"].append(len(figures.rounds))
         result["failures"].update(figures.failures)
         for timer in ("wall", "processor"):
             for name, value in quotients(figures, timer).items():
@@ -62,10 +65,11 @@ def one_program(workload, scale, rounds):
 def measure(scale, rounds, names=None):
     """{program: one_program(), or {"missing": why}}"""
     results = {}
-    for workload in workloads():
-        if names and workload.name not in names:
-            continue
+    chosen = [each for each in workloads() if not names or each.name in names]
+    end = time.monotonic() + SECONDS
+    for number, workload in enumerate(chosen):
+        share = (end - time.monotonic()) / (len(chosen) - number)
         reason = workload.missing()
         results[workload.name] = ({"missing": reason} if reason
-                                  else one_program(workload, scale, rounds))
+                                  else one_program(workload, scale, rounds, share))
     return results

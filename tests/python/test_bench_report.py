@@ -79,6 +79,10 @@ class Ratios(unittest.TestCase):
         self.assertEqual(spread([3, 1, 9]), {"median": 3, "min": 1, "max": 9})
         self.assertIsNone(spread([]))
 
+    def test_no_round_is_begun_after_the_time_given_but_the_first(self):
+        self.assertEqual(len(interleave([Variant("a")], 5, lambda each: 1, until=0.001).rounds), 1)
+        self.assertEqual(len(interleave([Variant("a")], 5, lambda each: 1).rounds), 5)
+
     def test_interleaved_and_failures_keep_their_reason(self):
         order = []
 
