@@ -78,13 +78,12 @@ static struct tm_generation *generation_new(uint32_t limit, uint64_t sample_peri
 	generation->sample_period = sample_period;
 	generation->min_size = min_size;
 	if (sample_period || min_size)
-		generation->filter = (uint64_t)arena_map(generation, SAMPLE_FILTER_BYTES);
+		generation->filter = (uint64_t)tm_sample_filter;
 	generation->locks = (uint64_t)arena_map_alone(sizeof(struct tm_locks));
 	arena_wipe_on_fork((void *)generation->locks, sizeof(struct tm_locks));
 	generation->counters =
 		(uint64_t)arena_map(generation, TM_MAX_THREADS * sizeof(struct tm_counter));
-	if (!generation->locks || !generation->counters ||
-	    ((sample_period || min_size) && !generation->filter) || table_init(generation) ||
+	if (!generation->locks || !generation->counters || table_init(generation) ||
 	    traceback_init(generation)) {
 		generation_destroy(generation);
 		return NULL;
@@ -140,7 +139,7 @@ long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
 	if (error)
 		return error;
 	tm_header.sample_seed = seed;
-	sample_restart();
+	sample_begin((const struct tm_generation *)tm_header.generation);
 	sys_clock_gettime(TM_CLOCK_REALTIME, &now);
 	tm_header.start_time = (uint64_t)now.seconds * 1000000000u + (uint64_t)now.nanoseconds;
 	tm_header.dropped = 0;
@@ -153,6 +152,7 @@ long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
 long tm_control_stop(void)
 {
 	store_release(&tm_header.state, TM_STATE_IDLE);
+	sample_end();
 	tm_track_stop();
 	if (generation_replace(1, 0, 0) && !thread_any_inside())
 		generation_publish(NULL); /* there is no memory for one, and no need */
@@ -165,8 +165,10 @@ long tm_control_clear(void)
 
 	long error = generation_replace(old->limit, old->sample_period, old->min_size);
 
-	if (!error)
+	if (!error) {
 		tm_header.dropped = 0;
+		sample_begin((const struct tm_generation *)tm_header.generation);
+	}
 	return error;
 }
 

@@ -8,6 +8,23 @@
 #include "arch.h"
 #include "sys.h"
 
+/* sampled.S */
+_Static_assert(offsetof(struct tm_patch, original) == 24, "jumps there");
+_Static_assert(offsetof(struct tm_patch, domain) == 88, "of malloc's domain");
+_Static_assert(offsetof(struct tm_patch, block_argument) == 69, "rdi");
+_Static_assert(offsetof(struct tm_header, threads) == 104, "leads to the thread records");
+_Static_assert(offsetof(struct tm_wiped, threads) == 24, "looks them up");
+_Static_assert(sizeof(struct tm_thread_entry) == 16 && TM_MAX_THREADS == 16384, "likewise");
+_Static_assert(offsetof(struct tm_thread, state) == 0 && THREAD_OUTSIDE == 0, "looks at it");
+_Static_assert(offsetof(struct tm_thread, sample_left) == 40, "counts it down");
+
+uint32_t tm_sample_state;
+uint64_t tm_sample_malloc;
+uint64_t tm_sample_least;
+uint8_t tm_sample_filter[SAMPLE_FILTER_BYTES];
+
+static uint32_t patches_seen; /* patch_count when tm_sample_malloc was found */
+
 #define FRACTION_BITS 40u
 #define LN2 UINT64_C(0xb17217f7d1cf79ac) /* ln 2, in units of 2^-64 */
 
@@ -59,11 +76,48 @@ static void draw_first(struct tm_thread *thread, uint64_t period)
 	thread->sample_left = sample_gap(sample_random(&thread->sample_random), period);
 }
 
+/* `malloc`, `__libc_malloc`, `je_malloc`: what may be called by, or call, a malloc. */
+static bool is_malloc(const char *name, size_t size)
+{
+	static const char wanted[] = "malloc";
+	size_t length = 0, i;
+
+	while (length < size && name[length])
+		length++;
+	if (length < sizeof(wanted) - 1)
+		return false;
+	for (i = 0; i < sizeof(wanted) - 1; i++)
+		if (name[length - (sizeof(wanted) - 1) + i] != wanted[i])
+			return false;
+	return true;
+}
+
+static void find_malloc(void)
+{
+	const struct tm_patch *patches = (const struct tm_patch *)tm_header.patches;
+	const struct tm_patch *found = NULL;
+	uint32_t i, count = load_acquire(&tm_header.patch_count), mallocs = 0;
+
+	for (i = 0; i < count && i < TM_MAX_PATCHES; i++) {
+		if (patches[i].domain != TM_DOMAIN_MALLOC ||
+		    !is_malloc(patches[i].name, sizeof(patches[i].name)))
+			continue;
+		mallocs++;
+		if (patches[i].shape == TM_SHAPE_ALLOC && patches[i].size_argument == 0 &&
+		    patches[i].count_argument == TM_NO_ARGUMENT)
+			found = &patches[i];
+	}
+	patches_seen = count;
+	store_release(&tm_sample_malloc, mallocs == 1 ? (uint64_t)found : 0);
+}
+
 TM_NOINLINE bool sample_reached(const struct tm_generation *generation, struct tm_thread *thread,
 				uint64_t size)
 {
 	uint64_t period = generation->sample_period;
 
+	if (unlikely(load_relaxed(&tm_header.patch_count) != patches_seen))
+		find_malloc(); /* the debugger redirected more */
 	if (!thread->sample_random) {
 		draw_first(thread, period);
 		if (thread->sample_left >= size) {
@@ -96,17 +150,28 @@ bool sample_keeps(const struct tm_generation *generation, struct tm_thread *thre
 	return (sample_random(&thread->sample_random) >> 32) * old_share < share << 32;
 }
 
-void sample_restart(void)
+void sample_end(void)
+{
+	store_release(&tm_sample_state, 0);
+}
+
+void sample_begin(const struct tm_generation *generation)
 {
 	const struct tm_wiped *wiped = tm_wiped();
 	uint32_t i;
 
+	if (!generation->filter)
+		return;
+	tm_memset(tm_sample_filter, 0, sizeof(tm_sample_filter));
 	for (i = 0; wiped->thread_count && i < TM_MAX_THREADS; i++) {
 		struct tm_thread *thread = (struct tm_thread *)wiped->threads[i].record;
 
 		if (thread)
 			thread->sample_left = thread->sample_random = 0;
 	}
+	tm_sample_least = generation->min_size;
+	find_malloc();
+	store_release(&tm_sample_state, 1);
 }
 
 void sample_count(uint64_t filter, uint64_t address, int change)

@@ -53,23 +53,44 @@ static inline bool sample_takes(const struct tm_generation *generation, struct t
 bool sample_keeps(const struct tm_generation *generation, struct tm_thread *thread,
 		  uint64_t old_size, uint64_t size) TM_HIDDEN;
 
-/* Threads draw anew: their gaps were another period's.  With all threads stopped. */
-void sample_restart(void) TM_HIDDEN;
+/*
+ * What sampled.S reads: whether it has anything to do, and which calls of
+ * malloc it may let pass.  Those of the one function of that name, because then
+ * it is not called by another function that was let pass: such a block would
+ * have two chances.  Operator new and all others go through their hooks, whose
+ * guard sees to that.
+ */
+extern uint32_t tm_sample_state TM_HIDDEN;  /* 1: not every block is recorded */
+extern uint64_t tm_sample_malloc TM_HIDDEN; /* address of its struct tm_patch; 0: there is none */
+extern uint64_t tm_sample_least TM_HIDDEN;  /* bytes; smaller blocks are not recorded */
+
+/*
+ * Begins with the generation that was just published, when it leaves blocks
+ * out: threads draw anew, the filter is empty.  With all threads stopped.
+ */
+void sample_begin(const struct tm_generation *generation) TM_HIDDEN;
+
+/* All calls go through their hooks again. */
+void sample_end(void) TM_HIDDEN;
 
 /* ---- the filter ------------------------------------------------------------ */
 
 /*
  * Counters of a byte, by address: how many recorded blocks are there.  At the
- * highest value one stays.  A page has one cache line, which it shares with
- * others, so neighbours meet in a line here as they do in the table.
+ * highest value one stays.  Neighbours in memory are neighbours here.
+ *
+ * There is one such table, in the helper's image: a stopped thread may be
+ * about to read it, so it must never go.  What a hook of an older generation
+ * still takes from a counter makes it stay, too.
  */
-#define SAMPLE_FILTER_LINES 1024u
-#define SAMPLE_FILTER_BYTES (SAMPLE_FILTER_LINES * 64)
+#define SAMPLE_FILTER_BYTES 65536u
 
+extern uint8_t tm_sample_filter[SAMPLE_FILTER_BYTES] TM_HIDDEN;
+
+/* sampled.S reckons the same. */
 static inline uint8_t *sample_counter(uint64_t filter, uint64_t address)
 {
-	return (uint8_t *)filter + (tm_page_hash(address) & (SAMPLE_FILTER_LINES - 1)) * 64 +
-	       (address >> 4 & 63);
+	return (uint8_t *)filter + ((address >> 4 ^ address >> 20) & (SAMPLE_FILTER_BYTES - 1));
 }
 
 /* False when the block is certainly not recorded.  filter: the generation's, not 0. */

@@ -5,6 +5,8 @@
  * address of the struct tm_patch.  tm_entry_track and
  * tm_entry_untrack are called by the program, without a patch.
  */
+#include "sampled.inc"
+
 	.text
 
 	.macro entry shape, traced
@@ -20,6 +22,7 @@ tm_entry_\shape:
 	cmpl	$1, tm_header + 40(%rip) /* state: TM_STATE_TRACING */
 	jne	1f
 	.endif
+	sampled \shape
 	.cfi_remember_state
 	.irp	register, rbp, rbx, r12, r13, r14, r15
 	pushq	%\register
