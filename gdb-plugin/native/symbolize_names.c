@@ -125,6 +125,23 @@ static bool is_operator_at(const char *text, size_t at)
 	       !(isalnum((unsigned char)text[at + 8]) || text[at + 8] == '_');
 }
 
+/* In "A::f() const::{lambda()#1}::operator()" the blank is part of a scope's name. */
+static bool is_scope_qualifier(const char *text)
+{
+	static const char *const qualifiers[] = {" const", " volatile", " &&", " &"};
+	bool found = false;
+
+	for (size_t i = 0; i < sizeof(qualifiers) / sizeof(*qualifiers); i++) {
+		size_t length = strlen(qualifiers[i]);
+
+		if (strncmp(text, qualifiers[i], length) != 0)
+			continue;
+		text += length;
+		found = true;
+	}
+	return found && !strncmp(text, "::", 2);
+}
+
 /*
  * Where the name starts: behind a return type, which only instances of
  * templates show, as in "void f<int>".
@@ -151,7 +168,7 @@ static size_t skip_return_type(const char *text, size_t length)
 			depth--;
 			break;
 		case ' ':
-			if (depth == 0)
+			if (depth == 0 && !is_scope_qualifier(text + at))
 				start = at + 1;
 			break;
 		case 'o':

@@ -96,6 +96,9 @@ static const char *name_of_function(struct walk *walk, Dwarf_Die *die, const cha
 	return find_unsorted(walk->scopes, declaration.addr);
 }
 
+/* Also the start of "operator()<int>", as a lambda with `auto` has it. */
+#define CALL "operator()"
+
 /* Classes without a name: those that can be called are lambdas. */
 static const char *name_of_class(Dwarf_Die *die)
 {
@@ -110,7 +113,7 @@ static const char *name_of_class(Dwarf_Die *die)
 			if (dwarf_tag(&member) != DW_TAG_subprogram)
 				continue;
 			name = own_string(&member, DW_AT_name);
-			if (name && !strcmp(name, "operator()"))
+			if (name && !strncmp(name, CALL, strlen(CALL)))
 				return "{lambda}";
 		} while (tm_die_sibling(&dies, &member));
 	return "(anonymous class)";
