@@ -81,8 +81,8 @@ class Install(unittest.TestCase):
         self.assertEqual(self.gdb(*lines), batch(*lines)[1])
 
     def test_the_first_use_loads_it(self):
-        lines = ["tm", "tm status -json", "tm snapshto", "tm top", "tm filter lst",
-                 "complete tm top -cumu", "show tm", "set tm nosuch 1", "output $_tm_size(1, 2)"]
+        lines = ["tm", "tm status -json", "tm filter lst", "complete tm top -cumu", "show tm",
+                 "set tm nosuch 1", "output $_tm_size(1, 2)"]
         expected = batch(*itertools.chain(*((line, "echo ##\\n") for line in lines)))[1]
         for line, text in zip(lines, expected.split("##\n")):
             self.assertEqual(self.gdb(line), text, line)
