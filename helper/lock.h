@@ -48,10 +48,15 @@ static inline void lock_release(uint32_t *lock)
 	store_release(lock, 0);
 }
 
-/* The locks of one generation. */
+/*
+ * The locks of one generation.  That of a shard has beside it what every
+ * operation reads of the shard, in the same cache line.
+ */
 struct tm_lock {
 	uint32_t word;
-	uint32_t reserved[15];
+	uint32_t reserved0;
+	uint64_t directory; /* that of the shard, or 0: not yet asked for in this process */
+	uint64_t reserved[6];
 };
 
 struct tm_locks {

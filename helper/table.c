@@ -1,11 +1,13 @@
 /*
- * The trace table: TM_SHARDS extendible hash tables of 16-byte slots.
+ * The trace table: TM_SHARDS extendible hash tables whose segments are open
+ * addressing tables of their own, a cache line of five records at a time.
  *
- * Blocks of one page share a hash and lie near each other in one segment, as
- * malloc hands out neighbours.  A segment that fills up is rebuilt, made
- * larger or split in two, always into fresh memory that is published with one
- * store, so growth costs some microseconds at a time and the table can be read
- * with the process stopped at any instruction (the rule is in tm_layout.h).
+ * A search reads one line for most blocks, recorded or not.  A segment that
+ * gets crowded gives half of its records to a new one, which is published with
+ * one store for each directory entry; the half that stays is not touched.  So
+ * growth costs some microseconds at a time, no record is moved while it counts,
+ * and the table can be read with the process stopped at any instruction (the
+ * rules are in tm_layout.h).
  *
  * Uses arena, lock and traceback; must never call a hooked function.
  */
@@ -15,363 +17,444 @@
 #include "segment.h"
 #include "traceback.h"
 
-/* ---- growth ------------------------------------------------------------ */
+/* A record that would pass this many buckets makes us look whether its segment is crowded. */
+#define FAR 6u
 
-static uint32_t capacity_limit(uint32_t capacity)
+#define SEGMENT_SLOTS (TM_SEGMENT_BUCKETS * TM_BUCKET_SLOTS)
+#define CROWDED (SEGMENT_SLOTS / 5 * 4) /* slots in use */
+
+/* Where a record is, or could be. */
+struct place {
+	struct tm_bucket *bucket;
+	uint32_t slot;
+	uint32_t passed; /* buckets on the way to it */
+};
+
+static inline bool is_large(uint64_t size)
 {
-	return capacity - capacity / 8;
+	return size >= TM_KEY_LARGE;
 }
 
-/* The smallest class a split makes that holds this many blocks and leaves room for more. */
-static uint32_t class_for(uint32_t live)
+/* A key but for its size. */
+static inline uint64_t key_of(uint64_t address, uint32_t domain)
 {
-	uint32_t class = CLASS_FIRST_SPLIT;
-
-	while (class < CLASSES - 1 && live > class_capacity(class) / 5 * 4)
-		class += 1;
-	return class;
+	return address << TM_KEY_ADDRESS_SHIFT | (domain ? TM_KEY_FOREIGN : 0);
 }
 
-/* Into a segment that is not yet published, or whose address is known to be absent. */
-static void segment_add(struct tm_segment *segment, const struct tm_slot *slot)
+/* ---- records in a segment ---------------------------------------------- */
+
+/* Of the slots with the key of an address in a domain that is not 0, that of this domain. */
+static TM_NOINLINE uint32_t slots_of_domain(const struct tm_generation *generation,
+					    const struct tm_bucket *bucket, uint32_t slots,
+					    uint32_t domain)
 {
-	struct tm_slot *slots = slots_of(segment);
-	uint32_t i = first_slot(tm_slot_address(slot), segment->capacity);
+	for (; slots; slots &= slots - 1) {
+		uint32_t slot = (uint32_t)__builtin_ctz(slots);
 
-	while (slots[i].key != TM_SLOT_EMPTY)
-		i = next_slot(i, segment->capacity);
-	slots[i].value = slot->value;
-	store_release(&slots[i].key, slot->key);
-	segment->live++;
-}
-
-/* Lets every directory entry that names `from` and agrees with (index, mask) name `to`. */
-static void directory_replace(const struct tm_shard *shard, const struct tm_segment *from,
-			      const struct tm_segment *to, uint32_t index, uint32_t step)
-{
-	uint32_t depth, i;
-	uint64_t *directory = directory_of(shard, &depth);
-
-	for (i = index; i < UINT32_C(1) << depth; i += step)
-		if (directory[i] == (uint64_t)from)
-			store_release(&directory[i], (uint64_t)to);
-}
-
-static bool directory_double(struct tm_generation *generation, struct tm_shard *shard)
-{
-	uint32_t depth, i;
-	uint64_t *old = directory_of(shard, &depth);
-	uint32_t count = UINT32_C(1) << depth;
-	uint64_t *larger;
-
-	if (depth >= TM_MAX_DEPTH)
-		return false;
-	if (depth < PACKED_DEPTH) {
-		larger = packed_directory(generation, shard, depth + 1);
-		if (larger != old)
-			arena_count(generation, (int64_t)(count * 2 * sizeof(*larger)));
-	} else {
-		larger = shard_memory(generation, shard, count * 2 * sizeof(*larger));
+		if (traceback_domain(generation, bucket->traceback[slot]) == domain)
+			return 1u << slot;
 	}
-	if (!larger)
-		return false;
-	for (i = 0; i < count; i++)
-		larger[i] = larger[i + count] = old[i];
-	store_release(&shard->directory, (uint64_t)larger | (depth + 1));
-	return true;
+	return 0;
 }
 
-/* Copies the live slots whose directory bit `bit` is `side` (all of them when bit is 32). */
-static void segment_copy(const struct tm_shard *shard, const struct tm_segment *from,
-			 struct tm_segment *to, uint32_t bit, uint32_t side)
+/* The slot of a record in this bucket, a bit; 0: it is not there. */
+static inline uint32_t slot_of(const struct tm_generation *generation,
+			       const struct tm_bucket *bucket, uint64_t wanted, uint32_t domain)
 {
-	const struct tm_slot *slots = slots_of(from);
-	uint32_t i;
+	uint32_t slots = slots_like(bucket, wanted);
 
-	for (i = 0; i < from->capacity; i++) {
-		uint64_t address = tm_slot_address(&slots[i]);
-
-		if (!is_live(slots[i].key) || segment_of(shard, address) != from)
-			continue;
-		if (bit == 32 || (tm_directory_index(address, bit + 1) >> bit) == side)
-			segment_add(to, &slots[i]);
-	}
+	return unlikely(domain) && slots ? slots_of_domain(generation, bucket, slots, domain)
+					 : slots;
 }
 
-static bool segment_rebuild(struct tm_generation *generation, struct tm_shard *shard,
-			    struct tm_segment *segment, uint32_t class, uint32_t index)
+static TM_NOINLINE bool find_further(const struct tm_generation *generation,
+				     struct tm_segment *segment, uint64_t hash, uint64_t wanted,
+				     uint32_t domain, struct place *ret)
 {
-	struct tm_segment *new = segment_new(generation, shard, class, segment->depth);
+	uint32_t i = tm_first_bucket(hash), passed, slot;
 
-	if (!new)
-		return false;
-	segment_copy(shard, segment, new, 32, 0);
-	directory_replace(shard, segment, new, index & ((UINT32_C(1) << segment->depth) - 1),
-			  UINT32_C(1) << segment->depth);
-	segment_free(generation, shard, segment);
-	return true;
-}
+	for (passed = 1; passed < TM_SEGMENT_BUCKETS; passed++) {
+		struct tm_bucket *bucket;
 
-static bool segment_split(struct tm_generation *generation, struct tm_shard *shard,
-			  struct tm_segment *segment, uint32_t index, const uint32_t sides[2])
-{
-	uint32_t bit = segment->depth, side;
-	uint32_t low = index & ((UINT32_C(1) << bit) - 1);
-	struct tm_segment *new[2];
-	uint32_t depth;
-
-	directory_of(shard, &depth);
-	if (depth == bit && !directory_double(generation, shard))
-		return false;
-	for (side = 0; side < 2; side++) {
-		new[side] = segment_new(generation, shard, class_for(sides[side]), bit + 1);
-		if (!new[side]) {
-			if (side)
-				segment_free(generation, shard, new[0]);
-			return false;
+		if (!passed_count(&segment->bucket[i], tm_passed_shift(hash)))
+			break;
+		i = next_bucket(i, hash);
+		bucket = &segment->bucket[i];
+		slot = slot_of(generation, bucket, wanted, domain);
+		if (slot) {
+			*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slot), passed};
+			return true;
 		}
 	}
-	for (side = 0; side < 2; side++)
-		segment_copy(shard, segment, new[side], bit, side);
-	for (side = 0; side < 2; side++)
-		directory_replace(shard, segment, new[side], low | side << bit,
-				  UINT32_C(1) << (bit + 1));
-	segment_free(generation, shard, segment);
-	return true;
+	return false;
 }
 
-/* Blocks of many domains at the addresses of one page: no split can part them. */
-static TM_NOINLINE bool is_one_page(const struct tm_segment *segment, uint64_t address)
+/* The record of an address in a domain.  False when there is none. */
+static inline bool find(const struct tm_generation *generation, struct tm_segment *segment,
+			uint64_t hash, uint64_t address, uint32_t domain, struct place *ret)
 {
-	const struct tm_slot *slots = slots_of(segment);
-	uint32_t i;
+	struct tm_bucket *bucket = &segment->bucket[tm_first_bucket(hash)];
+	uint64_t wanted = key_of(address, domain);
+	uint32_t slot = slot_of(generation, bucket, wanted, domain);
 
-	for (i = 0; i < segment->capacity; i++)
-		if (is_live(slots[i].key) && tm_slot_address(&slots[i]) >> 12 != address >> 12)
-			return false;
-	return true;
+	if (likely(slot)) {
+		*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slot), 0};
+		return true;
+	}
+	return unlikely(passed_count(bucket, tm_passed_shift(hash))) &&
+	       find_further(generation, segment, hash, wanted, domain, ret);
 }
 
-/* Makes room in the full segment of `address`.  False when there is no memory. */
-static TM_NOINLINE bool segment_grow(struct tm_generation *generation, struct tm_shard *shard,
-				     struct tm_segment *segment, uint64_t address)
+/* The slots of a bucket that have room for a record of this size. */
+static inline uint32_t slots_for(const struct tm_bucket *bucket, uint64_t size)
 {
-	const struct tm_slot *slots = slots_of(segment);
-	uint32_t class = segment_class(segment);
-	uint32_t sides[2] = {0, 0};
-	uint32_t depth, i, index;
+	uint32_t slots = slots_free(bucket);
 
-	directory_of(shard, &depth);
-	index = tm_directory_index(address, depth);
-	if (class < CLASS_SPLITS)
-		return segment_rebuild(generation, shard, segment, class + 1, index);
-	if (class > CLASS_SPLITS && is_one_page(segment, address))
-		return segment->live < capacity_limit(segment->capacity) &&
-		       segment_rebuild(generation, shard, segment, class, index);
-	if (segment->depth >= TM_MAX_DEPTH)
+	return unlikely(is_large(size)) ? slots & slots >> 1 : slots;
+}
+
+static TM_NOINLINE bool find_room_further(struct tm_segment *segment, uint64_t hash, uint64_t size,
+					  struct place *ret)
+{
+	uint32_t i = tm_first_bucket(hash), passed;
+
+	for (passed = 1; passed < TM_SEGMENT_BUCKETS; passed++) {
+		uint32_t slots;
+
+		i = next_bucket(i, hash);
+		slots = slots_for(&segment->bucket[i], size);
+		if (slots) {
+			*ret = (struct place){&segment->bucket[i], (uint32_t)__builtin_ctz(slots),
+					      passed};
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The first place for a record of this size.  False when there is none. */
+static inline bool find_room(struct tm_segment *segment, uint64_t hash, uint64_t size,
+			     struct place *ret)
+{
+	struct tm_bucket *bucket = &segment->bucket[tm_first_bucket(hash)];
+	uint32_t slots = slots_for(bucket, size);
+
+	if (likely(slots)) {
+		*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slots), 0};
+		return true;
+	}
+	return find_room_further(segment, hash, size, ret);
+}
+
+/* Adds `by`, 1 or -1, to the counts of the buckets that a record passed. */
+static TM_NOINLINE void count_passed(struct tm_segment *segment, uint64_t hash, uint32_t passed,
+				     uint32_t by)
+{
+	uint32_t i = tm_first_bucket(hash), shift = tm_passed_shift(hash);
+
+	for (; passed; passed--, i = next_bucket(i, hash)) {
+		struct tm_bucket *bucket = &segment->bucket[i];
+
+		if (passed_count(bucket, shift) != TM_PASSED_MANY)
+			store_release(&bucket->passed, bucket->passed + (by << shift));
+	}
+}
+
+static inline void store_record(struct tm_segment *segment, uint64_t hash,
+				const struct place *place, uint64_t key, uint64_t size,
+				uint32_t traceback)
+{
+	struct tm_bucket *bucket = place->bucket;
+	uint32_t slot = place->slot;
+
+	if (unlikely(place->passed))
+		count_passed(segment, hash, place->passed, 1);
+	if (unlikely(is_large(size))) {
+		bucket->traceback[slot + 1] = (uint32_t)size;
+		store_release(&bucket->key[slot + 1], TM_KEY_SIZE | size >> 32);
+		size = TM_KEY_LARGE;
+	}
+	bucket->traceback[slot] = traceback;
+	store_release(&bucket->key[slot], key | size);
+}
+
+static inline void remove_record(struct tm_segment *segment, uint64_t hash,
+				 const struct place *place)
+{
+	struct tm_bucket *bucket = place->bucket;
+	uint32_t slot = place->slot;
+	uint64_t size = bucket->key[slot] & TM_KEY_SIZE_MASK;
+
+	store_release(&bucket->key[slot], 0);
+	if (unlikely(size == TM_KEY_LARGE))
+		store_release(&bucket->key[slot + 1], 0);
+	if (unlikely(place->passed))
+		count_passed(segment, hash, place->passed, (uint32_t)-1);
+}
+
+static inline void read_record(const struct place *place, uint64_t address, uint32_t domain,
+			       struct tm_block *ret)
+{
+	ret->address = address;
+	ret->size = tm_bucket_size(place->bucket, place->slot);
+	ret->traceback = place->bucket->traceback[place->slot];
+	ret->domain = domain;
+}
+
+/* ---- growth ------------------------------------------------------------ */
+
+/* What a key in this slot stands for, when a child of fork finds it, may be nothing any more. */
+static bool is_left_over(uint64_t word, const struct tm_segment *segment,
+			 const struct tm_bucket *bucket, uint32_t slot)
+{
+	uint64_t key = bucket->key[slot], before = slot ? bucket->key[slot - 1] : 0;
+
+	if (tm_key_is_size(key))
+		return !tm_key_is_block(before) || (before & TM_KEY_SIZE_MASK) != TM_KEY_LARGE;
+	return tm_key_is_block(key) && segment_of(word, tm_hash(tm_key_address(key))) != segment;
+}
+
+/* Removes what does not count. */
+static void sweep(uint64_t word, struct tm_segment *segment)
+{
+	uint32_t i, slot;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
+		struct tm_bucket *bucket = &segment->bucket[i];
+
+		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
+			struct place place = {bucket, slot, 0};
+			uint64_t hash = tm_hash(tm_key_address(bucket->key[slot]));
+			uint32_t at = tm_first_bucket(hash);
+
+			if (!is_left_over(word, segment, bucket, slot))
+				continue;
+			if (tm_key_is_size(bucket->key[slot])) {
+				store_release(&bucket->key[slot], 0);
+				continue;
+			}
+			for (; at != i; at = next_bucket(at, hash))
+				place.passed++;
+			remove_record(segment, hash, &place);
+		}
+	}
+}
+
+static uint64_t *directory_double(struct tm_generation *generation, struct tm_shard *shard,
+				  struct tm_lock *lock)
+{
+	uint32_t depth, i;
+	uint64_t *old = directory_of(shard->directory, &depth);
+	uint64_t *larger = directory_new(generation, shard, depth + 1);
+
+	if (!larger)
+		return NULL;
+	for (i = 0; i < UINT32_C(1) << depth; i++)
+		larger[2 * i] = larger[2 * i + 1] = old[i];
+	store_release(&shard->directory, (uint64_t)larger | (depth + 1));
+	store_relaxed(&lock->directory, shard->directory);
+	return larger;
+}
+
+/* Which half of its segment, made for `depth` bits, a hash belongs to. */
+static uint32_t side_of(uint64_t hash, uint32_t depth)
+{
+	return tm_entry_of(tm_bent(hash), depth + 1) & 1;
+}
+
+static void copy_side(const struct tm_segment *from, struct tm_segment *to, uint32_t depth)
+{
+	uint32_t i, slot;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
+		const struct tm_bucket *bucket = &from->bucket[i];
+
+		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
+			uint64_t key = bucket->key[slot];
+			uint64_t hash = tm_hash(tm_key_address(key));
+			uint64_t size = tm_bucket_size(bucket, slot);
+			struct place place;
+
+			if (tm_key_is_block(key) && side_of(hash, depth) &&
+			    find_room(to, hash, size, &place))
+				store_record(to, hash, &place, key & ~TM_KEY_SIZE_MASK, size,
+					     bucket->traceback[slot]);
+		}
+	}
+}
+
+/* Whether about half of the records would go; with many domains at one address none may. */
+static bool can_be_parted(const struct tm_segment *segment, uint32_t depth, uint32_t used)
+{
+	uint32_t sides[2] = {0, 0}, i, slot;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
+		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
+			uint64_t key = segment->bucket[i].key[slot];
+
+			if (tm_key_is_block(key))
+				sides[side_of(tm_hash(tm_key_address(key)), depth)]++;
+		}
+	}
+	return sides[0] > used / 16 && sides[1] > used / 16;
+}
+
+static uint32_t used_slots(const struct tm_segment *segment)
+{
+	uint32_t used = 0, i, slot;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++)
+		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++)
+			used += segment->bucket[i].key[slot] != 0;
+	return used;
+}
+
+/* Splits the segment of a hash when it is crowded.  False when it stays as it is. */
+static TM_NOINLINE bool segment_split(struct tm_generation *generation, struct tm_shard *shard,
+				      struct tm_lock *lock, uint64_t hash, bool has_room)
+{
+	struct tm_segment *segment = segment_of(shard->directory, hash), *new;
+	uint32_t used = used_slots(segment), depth, bits, i, first, count;
+	uint64_t *directory = directory_of(shard->directory, &depth);
+
+	if (used <= CROWDED && has_room)
 		return false;
-	for (i = 0; i < segment->capacity; i++)
-		if (is_live(slots[i].key))
-			sides[tm_directory_index(tm_slot_address(&slots[i]), segment->depth + 1) >>
-			      segment->depth]++;
-	/* One page alone: the largest class holds 4096 blocks and some more. */
-	if (class == CLASS_SPLITS && (!sides[0] || !sides[1]))
-		return segment_rebuild(generation, shard, segment, CLASSES - 1, index);
-	return segment_split(generation, shard, segment, index, sides);
+	sweep(shard->directory, segment);
+	bits = directory[tm_entry_of(tm_bent(hash), depth)] & TM_SEGMENT_DEPTH_MASK;
+	if (bits >= TM_MAX_DEPTH || !can_be_parted(segment, bits, used))
+		return false;
+	if (bits == depth) {
+		directory = directory_double(generation, shard, lock);
+		if (!directory)
+			return false;
+		depth++;
+	}
+	new = segment_new(generation, shard);
+	if (!new)
+		return false;
+	copy_side(segment, new, bits);
+	count = UINT32_C(1) << (depth - bits);
+	first = tm_entry_of(tm_bent(hash), depth) & ~(count - 1);
+	for (i = 0; i < count; i++)
+		if ((directory[first + i] & ~TM_SEGMENT_DEPTH_MASK) == (uint64_t)segment)
+			store_release(&directory[first + i],
+				      (uint64_t)(i < count / 2 ? segment : new) | (bits + 1));
+	sweep(shard->directory, segment);
+	return true;
 }
 
 /* ---- put, take, find --------------------------------------------------- */
 
-#define KEY_MASK (TM_ADDRESS_MASK | TM_SLOT_FOREIGN)
-
-/* The part of a key that a search compares first, and for domain 0 alone. */
-static inline uint64_t key_of(uint64_t address, uint32_t domain)
+static inline bool is_recordable(uint64_t address)
 {
-	return domain ? address | TM_SLOT_FOREIGN : address;
+	return address > TM_KEY_SIZE >> TM_KEY_ADDRESS_SHIFT && address <= TM_ADDRESS_MASK;
 }
 
-/* Whether a slot whose key has the right address and flag is of this domain. */
-static inline bool is_of_domain(const struct tm_generation *generation, const struct tm_slot *slot,
-				uint32_t domain)
+/* What to do it all with: the lock and the shard of a hash. */
+static inline struct tm_lock *lock_of(const struct tm_generation *generation, uint64_t hash)
 {
-	return likely(!domain) || traceback_domain(generation, tm_slot_traceback(slot)) == domain;
+	return &tm_locks(generation)->shard[tm_shard_of(tm_bent(hash))];
 }
 
-struct tm_slot *slot_find(const struct tm_generation *generation, const struct tm_segment *segment,
-			  uint64_t address, uint32_t domain)
+static inline struct tm_shard *shard_of(const struct tm_generation *generation, uint64_t hash)
 {
-	struct tm_slot *slots = slots_of(segment);
-	uint32_t capacity = segment->capacity;
-	uint32_t i = first_slot(address, capacity);
-	uint64_t wanted = key_of(address, domain);
-
-	for (;;) {
-		uint64_t key = slots[i].key;
-
-		if ((key & KEY_MASK) == wanted && is_live(key) &&
-		    is_of_domain(generation, &slots[i], domain))
-			return &slots[i];
-		if (key == TM_SLOT_EMPTY)
-			return NULL;
-		i = next_slot(i, capacity);
-	}
+	return &shards_of(generation)[tm_shard_of(tm_bent(hash))];
 }
 
-/*
- * Removes a record; the records behind it that were put further than where
- * their probing starts move up (Knuth, The Art of Computer Programming 6.4,
- * algorithm R), so that no trace of it makes later probing longer.
- */
-static void slot_remove(struct tm_segment *segment, uint32_t hole)
+/* The lock is held. */
+static inline struct tm_segment *locked_segment(const struct tm_generation *generation,
+						struct tm_lock *lock, uint64_t hash)
 {
-	struct tm_slot *slots = slots_of(segment);
-	uint32_t capacity = segment->capacity;
-	uint32_t i = hole;
-
-	store_release(&slots[hole].key, TM_SLOT_DEAD);
-	for (;;) {
-		uint32_t first;
-
-		i = next_slot(i, capacity);
-		if (slots[i].key == TM_SLOT_EMPTY)
-			break;
-		if (!is_live(slots[i].key))
-			continue;
-		first = first_slot(tm_slot_address(&slots[i]), capacity);
-		if (hole <= i ? (hole < first && first <= i) : (hole < first || first <= i))
-			continue;
-		slots[hole].value = slots[i].value;
-		segment->moving_to = hole;
-		store_release(&segment->moving_from, i + 1);
-		store_release(&slots[hole].key, slots[i].key);
-		store_release(&slots[i].key, TM_SLOT_DEAD);
-		hole = i;
-	}
-	store_release(&slots[hole].key, TM_SLOT_EMPTY);
-	store_release(&segment->moving_from, 0);
+	if (unlikely(!lock->directory))
+		store_relaxed(&lock->directory, shard_of(generation, hash)->directory);
+	return segment_of(lock->directory, hash);
 }
 
-/* A child of fork may find a record twice, when its parent was moving it. */
-static TM_NOINLINE void finish_move(struct tm_segment *segment)
+void table_prefetch(const struct tm_generation *generation, uint64_t address)
 {
-	struct tm_slot *slots = slots_of(segment);
-	uint32_t from = segment->moving_from - 1;
+	uint64_t hash = tm_hash(address),
+		 word = load_relaxed(&lock_of(generation, hash)->directory);
 
-	if (slots[from].key == slots[segment->moving_to].key)
-		store_release(&slots[from].key, TM_SLOT_DEAD);
-	store_release(&segment->moving_from, 0);
-}
-
-static bool is_full(const struct tm_segment *segment)
-{
-	return segment->live + 1 > capacity_limit(segment->capacity);
+	if (likely(word))
+		tm_prefetch(&segment_of(word, hash)->bucket[tm_first_bucket(hash)]);
 }
 
 enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 			    const struct tm_block *block, uint64_t *replaced)
 {
-	uint32_t *lock = &tm_locks(generation)->shard[tm_shard_index(block->address)].word;
-	struct tm_shard *shard = shard_of(generation, block->address);
+	uint64_t address = block->address, size = block->size, hash = tm_hash(address);
+	struct tm_lock *lock = lock_of(generation, hash);
 	struct tm_segment *segment;
-	struct tm_slot *slots, *place;
-	uint32_t i;
-	const struct tm_slot new = {
-		.key = key_of(block->address, block->domain) | (block->size >> 32)
-								       << TM_ADDRESS_BITS,
-		.value = block->size << 32 | block->traceback,
-	};
+	struct place old, place;
 
 	*replaced = 0;
-	if (unlikely(block->address <= TM_SLOT_DEAD || block->address > TM_ADDRESS_MASK ||
-		     block->size > TM_MAX_SIZE))
+	if (unlikely(!is_recordable(address) || size > TM_MAX_SIZE))
 		return TABLE_DROPPED;
-	if (unlikely(!lock_take(lock, owner)))
+	if (unlikely(!lock_take(&lock->word, owner)))
 		return TABLE_DROPPED;
+	for (;;) {
+		bool has_room;
 
-	segment = segment_of(shard, block->address);
-	if (unlikely(segment->moving_from))
-		finish_move(segment);
-	while (unlikely(is_full(segment))) {
-		if (!segment_grow(generation, shard, segment, block->address)) {
-			lock_release(lock);
-			return TABLE_DROPPED;
-		}
-		segment = segment_of(shard, block->address);
-	}
-	slots = slots_of(segment);
-	place = NULL;
-	for (i = first_slot(block->address, segment->capacity);;
-	     i = next_slot(i, segment->capacity)) {
-		uint64_t key = slots[i].key;
-
-		if (key == TM_SLOT_EMPTY)
+		segment = locked_segment(generation, lock, hash);
+		has_room = find_room(segment, hash, size, &place);
+		if (likely(has_room && place.passed < FAR))
 			break;
-		if (key == TM_SLOT_DEAD) {
-			if (!place)
-				place = &slots[i];
-		} else if ((key & KEY_MASK) == (new.key &KEY_MASK) &&
-			   is_of_domain(generation, &slots[i], block->domain)) {
-			/* Its free was not seen: the old record goes first, so none is half new. */
-			*replaced = tm_slot_size(&slots[i]);
-			store_release(&slots[i].key, TM_SLOT_DEAD);
-			slots[i].value = new.value;
-			store_release(&slots[i].key, new.key);
-			lock_release(lock);
-			return TABLE_FOUND;
-		}
+		if (segment_split(generation, shard_of(generation, hash), lock, hash, has_room))
+			continue;
+		if (has_room)
+			break;
+		lock_release(&lock->word);
+		return TABLE_DROPPED;
 	}
-	if (!place)
-		place = &slots[i];
-	place->value = new.value;
-	store_release(&place->key, new.key);
-	segment->live++;
-	shard->live++;
-	lock_release(lock);
+	/* Where a free was not seen, the old record goes first, so none is half new. */
+	if (unlikely(find(generation, segment, hash, address, block->domain, &old))) {
+		*replaced = tm_bucket_size(old.bucket, old.slot);
+		remove_record(segment, hash, &old);
+		store_record(segment, hash, &place, key_of(address, block->domain), size,
+			     block->traceback);
+		lock_release(&lock->word);
+		return TABLE_FOUND;
+	}
+	store_record(segment, hash, &place, key_of(address, block->domain), size, block->traceback);
+	lock_release(&lock->word);
 	return TABLE_NONE;
 }
 
 enum table_result table_take(struct tm_generation *generation, uint32_t owner, uint64_t address,
 			     uint32_t domain, struct tm_block *ret)
 {
-	uint32_t *lock = &tm_locks(generation)->shard[tm_shard_index(address)].word;
-	struct tm_shard *shard = shard_of(generation, address);
+	uint64_t hash = tm_hash(address);
+	struct tm_lock *lock = lock_of(generation, hash);
 	struct tm_segment *segment;
-	struct tm_slot *slot;
+	struct place place;
 
-	if (unlikely(address <= TM_SLOT_DEAD || address > TM_ADDRESS_MASK))
+	if (unlikely(!is_recordable(address)))
 		return TABLE_NONE;
-	if (unlikely(!lock_take(lock, owner)))
+	if (unlikely(!lock_take(&lock->word, owner)))
 		return TABLE_DROPPED;
-	segment = segment_of(shard, address);
-	slot = slot_find(generation, segment, address, domain);
-	if (!slot) {
-		shard->untracked_frees++;
-		lock_release(lock);
+	segment = locked_segment(generation, lock, hash);
+	if (!find(generation, segment, hash, address, domain, &place)) {
+		shard_of(generation, hash)->untracked_frees++;
+		lock_release(&lock->word);
 		return TABLE_NONE;
 	}
-	ret->address = address;
-	ret->size = tm_slot_size(slot);
-	ret->traceback = tm_slot_traceback(slot);
-	ret->domain = domain;
-
-	segment->live--;
-	shard->live--;
-	slot_remove(segment, (uint32_t)(slot - slots_of(segment)));
-	lock_release(lock);
+	read_record(&place, address, domain, ret);
+	remove_record(segment, hash, &place);
+	lock_release(&lock->word);
 	return TABLE_FOUND;
 }
 
 bool table_find(const struct tm_generation *generation, uint64_t address, uint32_t domain,
 		struct tm_block *ret)
 {
-	const struct tm_slot *slot = slot_find(
-		generation, segment_of(shard_of(generation, address), address), address, domain);
+	uint64_t hash = tm_hash(address);
+	struct place place;
 
-	if (!slot)
+	if (!is_recordable(address) ||
+	    !find(generation,
+		  segment_of(load_acquire(&shard_of(generation, hash)->directory), hash), hash,
+		  address, domain, &place))
 		return false;
-	ret->address = address;
-	ret->size = tm_slot_size(slot);
-	ret->traceback = tm_slot_traceback(slot);
-	ret->domain = domain;
+	read_record(&place, address, domain, ret);
 	return true;
 }

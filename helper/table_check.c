@@ -8,50 +8,109 @@
 #include "table.h"
 #include "traceback.h"
 
-static uint32_t domain_of(const struct tm_generation *generation, const struct tm_slot *slot)
+/* Whether the record is found, where it is and not twice, and counted where it passed. */
+static bool record_is_valid(const struct tm_generation *generation,
+			    const struct tm_segment *segment, uint32_t at, uint32_t slot)
 {
-	return slot->key & TM_SLOT_FOREIGN ? traceback_domain(generation, tm_slot_traceback(slot))
-					   : 0;
+	const struct tm_bucket *bucket = &segment->bucket[at];
+	uint64_t key = bucket->key[slot], hash = tm_hash(tm_key_address(key));
+	uint32_t i, traceback = bucket->traceback[slot];
+	struct tm_block found;
+
+	for (i = tm_first_bucket(hash); i != at; i = next_bucket(i, hash))
+		if (!passed_count(&segment->bucket[i], tm_passed_shift(hash)))
+			return false;
+	return table_find(generation, tm_key_address(key),
+			  key & TM_KEY_FOREIGN ? traceback_domain(generation, traceback) : 0,
+			  &found) &&
+	       found.size == tm_bucket_size(bucket, slot) && found.traceback == traceback;
 }
 
-bool table_is_valid(const struct tm_generation *generation)
+/* Whether the counts at this place of a segment's buckets are those of its records, or many. */
+static bool counts_are_valid(const struct tm_segment *segment, uint32_t shift)
 {
-	const struct tm_shard *shards = (const struct tm_shard *)generation->shards;
+	uint8_t counts[TM_SEGMENT_BUCKETS];
+	uint32_t i, slot, at;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++)
+		counts[i] = 0;
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
+		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
+			uint64_t key = segment->bucket[i].key[slot];
+			uint64_t hash = tm_hash(tm_key_address(key));
+
+			if (!tm_key_is_block(key) || tm_passed_shift(hash) != shift)
+				continue;
+			for (at = tm_first_bucket(hash); at != i; at = next_bucket(at, hash))
+				if (counts[at] < TM_PASSED_MANY)
+					counts[at]++;
+		}
+	}
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
+		uint32_t count = passed_count(&segment->bucket[i], shift);
+
+		if (count != counts[i] && count != TM_PASSED_MANY)
+			return false;
+	}
+	return true;
+}
+
+static bool segment_is_valid(const struct tm_generation *generation, uint64_t word,
+			     const struct tm_segment *segment, uint64_t *blocks)
+{
+	uint32_t i, slot;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
+		uint64_t before = 0;
+
+		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
+			uint64_t key = segment->bucket[i].key[slot];
+			bool is_rest = tm_key_is_block(before) &&
+				       (before & TM_KEY_SIZE_MASK) == TM_KEY_LARGE;
+
+			if (tm_key_is_size(key) != is_rest)
+				return false;
+			before = key;
+			if (!tm_key_is_block(key))
+				continue;
+			*blocks += 1;
+			if (segment_of(word, tm_hash(tm_key_address(key))) != segment ||
+			    !record_is_valid(generation, segment, i, slot))
+				return false;
+		}
+		if (tm_key_is_block(before) && (before & TM_KEY_SIZE_MASK) == TM_KEY_LARGE)
+			return false;
+	}
+	for (i = 0; i < 32; i += 4)
+		if (!counts_are_valid(segment, i))
+			return false;
+	return true;
+}
+
+bool table_is_valid(const struct tm_generation *generation, uint64_t *ret_blocks)
+{
 	uint32_t s, e, i;
 
+	*ret_blocks = 0;
 	for (s = 0; s < TM_SHARDS; s++) {
-		uint32_t depth;
-		const uint64_t *directory = directory_of(&shards[s], &depth);
-		uint64_t live_in_shard = 0;
+		uint64_t word = shards_of(generation)[s].directory;
+		uint32_t depth, same;
+		const uint64_t *directory = directory_of(word, &depth);
 
-		for (e = 0; e < UINT32_C(1) << depth; e++) {
-			const struct tm_segment *segment = (const struct tm_segment *)directory[e];
-			const struct tm_slot *slots = slots_of(segment);
-			uint32_t live = 0;
+		for (e = 0; e < UINT32_C(1) << depth; e += same) {
+			uint32_t bits = directory[e] & TM_SEGMENT_DEPTH_MASK;
 
-			if (segment->depth > depth || segment->capacity > TM_MAX_SEGMENT)
+			if (bits > depth)
 				return false;
-			if (e != (e & ((UINT32_C(1) << segment->depth) - 1)))
-				continue;
-			for (i = 0; i < segment->capacity; i++) {
-				uint64_t address = tm_slot_address(&slots[i]);
-
-				if (slots[i].key == TM_SLOT_DEAD)
-					return false; /* only while a record moves */
-				if (!is_live(slots[i].key))
-					continue;
-				live++;
-				if (segment_of(&shards[s], address) != segment ||
-				    slot_find(generation, segment, address,
-					      domain_of(generation, &slots[i])) != &slots[i])
+			same = UINT32_C(1) << (depth - bits);
+			for (i = 0; i < same; i++)
+				if (directory[e + i] != directory[e])
 					return false;
-			}
-			if (live != segment->live || segment->moving_from)
+			if (!segment_is_valid(generation, word,
+					      (const struct tm_segment *)(directory[e] - bits),
+					      ret_blocks))
 				return false;
-			live_in_shard += live;
 		}
-		if (live_in_shard != shards[s].live)
-			return false;
 	}
 	return true;
 }

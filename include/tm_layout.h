@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define TM_MAGIC UINT64_C(0x31656c6261746d74) /* "tmtable1", little endian */
-#define TM_LAYOUT_VERSION 1u
+#define TM_LAYOUT_VERSION 2u
 
 #define TM_MAX_FRAMES 1000u
 #define TM_DOMAIN_MALLOC 0u
@@ -26,114 +26,155 @@
 /* ---- the trace table -------------------------------------------------- */
 
 /*
- * One live block.
- *   key    bits  0..47  address of the block
- *          bits 48..62  size, bits 32..46
- *          bit  63      TM_SLOT_FOREIGN: its domain is not 0
- *   value  bits  0..31  traceback: id of its innermost node
- *          bits 32..63  size, bits  0..31
- * key is TM_SLOT_EMPTY, TM_SLOT_DEAD (its record has just gone, another is about
- * to take its place) or a live block.  A writer stores value first, then key
- * with release order; so a reader that finds a live key finds its value.
+ * A cache line of slots for live blocks.  A slot is a key and a traceback:
+ *   key        bits 16..63  address of the block
+ *              bit  15      TM_KEY_FOREIGN: its domain is not 0
+ *              bits  0..14  size in bytes; TM_KEY_LARGE: it stands in the next slot
+ *   traceback  id of its innermost node
+ * A slot whose key, without its low 15 bits, is TM_KEY_SIZE is no block: these
+ * bits and its traceback are bits 32..46 and 0..31 of the size of the block in
+ * the slot before it.
+ *
+ * A key is 0 while its slot is free.  It is stored last when a block is
+ * recorded and first set to 0 when the record goes; so who finds a key finds
+ * the rest of the record.  No record is moved while its block lives.
  */
-struct tm_slot {
-	uint64_t key;
-	uint64_t value;
+#define TM_BUCKET_SLOTS 5u
+
+struct tm_bucket {
+	uint64_t key[TM_BUCKET_SLOTS];       /* written by hooks, shard lock */
+	uint32_t traceback[TM_BUCKET_SLOTS]; /* likewise */
+	uint32_t passed;                     /* likewise; see below */
 };
 
-#define TM_SLOT_EMPTY UINT64_C(0)
-#define TM_SLOT_DEAD UINT64_C(1)
-#define TM_SLOT_FOREIGN (UINT64_C(1) << 63)
+#define TM_KEY_ADDRESS_SHIFT 16
+#define TM_KEY_FOREIGN UINT64_C(0x8000)
+#define TM_KEY_SIZE_MASK UINT64_C(0x7fff)
+#define TM_KEY_LARGE UINT64_C(0x7fff)
+#define TM_KEY_SIZE UINT64_C(0x10000)
 #define TM_ADDRESS_BITS 48
 #define TM_ADDRESS_MASK ((UINT64_C(1) << TM_ADDRESS_BITS) - 1)
 #define TM_MAX_SIZE ((UINT64_C(1) << 47) - 1)
 
 /*
- * A run of slots, probed linearly with wrap-around.  It lies apart from them,
- * with others of its kind: so few cache lines and few pages hold what all
- * operations read.
- *
- * Removing a record lets those behind it move up, each copied before it is
- * removed.  In between it is there twice: where moving_from is not 0 and the
- * slots moving_from - 1 and moving_to have the same key, the former does not
- * count.
+ * A record is put into the first bucket with room on the way that the hash of
+ * its address describes, once round the segment: from tm_first_bucket in steps
+ * of tm_bucket_step.  In the buckets that it passed it is counted in the four
+ * bits of `passed` at tm_passed_shift; a search ends where they are 0.
+ * A count of TM_PASSED_MANY stays, and counts may be too high, never too low.
  */
-struct tm_segment {
-	uint64_t slots;       /* address of struct tm_slot[capacity]; constant */
-	uint32_t capacity;    /* constant */
-	uint32_t depth;       /* directory bits this segment was made for; constant while named */
-	uint32_t live;        /* records; written by hooks, shard lock */
-	uint32_t moving_from; /* index + 1; written by hooks, shard lock */
-	uint32_t moving_to;   /* index; likewise */
-	uint32_t reserved0;
-};
+#define TM_SEGMENT_BUCKETS 128u
+#define TM_PASSED_MANY 15u
 
-#define TM_MAX_SEGMENT 8192u
-#define TM_MAX_DEPTH 26u
+struct tm_segment {
+	struct tm_bucket bucket[TM_SEGMENT_BUCKETS];
+};
 
 /*
  * The table is TM_SHARDS independent extendible hash tables.  The directory
- * of a shard has 1 << depth entries, each the address of a segment; entries
- * whose low bits agree may name the same one.
+ * of a shard has 1 << depth entries, each the address of a segment and in its
+ * low bits how many bits of the index the segment was made for; neighbours
+ * may name the same one.
  *
- * A slot counts if and only if the directory entry of its address names the
+ * A record counts if and only if the directory entry of its address names the
  * segment that holds it: tm_directory_index(address, depth).  That rule
  * makes the table readable in the middle of a split.
  *
- * `directory` carries the depth in its low bits (directories are 64-byte
+ * `directory` carries the depth in its low bits, too (directories are 64-byte
  * aligned), so that both change with one store.
  */
 struct tm_shard {
 	uint64_t directory;       /* address | depth; written by hooks, shard lock */
 	uint64_t untracked_frees; /* written by hooks, shard lock */
-	uint64_t live;            /* blocks; written by hooks, shard lock */
-	uint64_t free_list;       /* helper's own: segments to be used again; shard lock */
-	uint32_t free_count;
-	uint32_t free_capacity;
-	uint64_t spare;         /* helper's own: the segment freed last */
-	uint64_t arena;         /* helper's own: next free byte for segments … */
-	uint64_t arena_end;     /* … and the end of that memory */
-	uint32_t segment_count; /* helper's own: segments ever made */
-	uint32_t reserved0;
-	uint64_t reserved[7];
+	uint64_t arena;           /* helper's own: next free byte for segments … */
+	uint64_t arena_end;       /* … and the end of that memory */
+	uint64_t segment_count;   /* helper's own */
+	uint64_t reserved[3];
 };
 
 #define TM_SHARD_BITS 6
 #define TM_SHARDS (1u << TM_SHARD_BITS)
+#define TM_MAX_DEPTH 19u
 #define TM_DIRECTORY_DEPTH_MASK UINT64_C(63)
+#define TM_SEGMENT_DEPTH_MASK UINT64_C(4095)
 
-/* Neighbouring addresses share a page, a hash, and so a segment. */
-static inline uint64_t tm_page_hash(uint64_t address)
+static inline uint64_t tm_hash(uint64_t address)
 {
-	uint64_t page = address >> 12;
-	uint64_t hash = page * UINT64_C(0x9e3779b97f4a7c15);
+	return address * UINT64_C(0x9e3779b97f4a7c15);
+}
 
-	return hash ^ (hash >> 32);
+static inline uint32_t tm_first_bucket(uint64_t hash)
+{
+	return (uint32_t)(hash >> 32) % TM_SEGMENT_BUCKETS;
+}
+
+static inline uint32_t tm_bucket_step(uint64_t hash)
+{
+	return (uint32_t)(hash >> 20) % TM_SEGMENT_BUCKETS | 1;
+}
+
+static inline uint32_t tm_passed_shift(uint64_t hash)
+{
+	return (uint32_t)(hash >> 28) % 8 * 4;
+}
+
+/*
+ * The hash's upper half bent so that the last shard gets about twice as many
+ * blocks as the first, as 2^x bends a line: so their segments are split at
+ * different times, and the sum of the memory grows evenly.
+ */
+static inline uint32_t tm_bent(uint64_t hash)
+{
+	uint64_t x = hash >> 32;
+
+	return (uint32_t)(x + ((x * (UINT32_MAX - x) >> 32) * 11 >> 5));
+}
+
+static inline uint32_t tm_shard_of(uint32_t bent)
+{
+	return bent >> (32 - TM_SHARD_BITS);
+}
+
+static inline uint32_t tm_entry_of(uint32_t bent, uint32_t depth)
+{
+	return bent << TM_SHARD_BITS >> 1 >> (31 - depth);
 }
 
 static inline uint32_t tm_shard_index(uint64_t address)
 {
-	return (uint32_t)(tm_page_hash(address) >> 8) & (TM_SHARDS - 1);
+	return tm_shard_of(tm_bent(tm_hash(address)));
 }
 
 static inline uint32_t tm_directory_index(uint64_t address, uint32_t depth)
 {
-	return (uint32_t)(tm_page_hash(address) >> 14) & ((UINT32_C(1) << depth) - 1);
+	return tm_entry_of(tm_bent(tm_hash(address)), depth);
 }
 
-static inline uint64_t tm_slot_address(const struct tm_slot *slot)
+static inline uint64_t tm_key_address(uint64_t key)
 {
-	return slot->key & TM_ADDRESS_MASK;
+	return key >> TM_KEY_ADDRESS_SHIFT;
 }
 
-static inline uint64_t tm_slot_size(const struct tm_slot *slot)
+/* Whether it stands for a block: it is neither free nor the rest of a size. */
+static inline int tm_key_is_block(uint64_t key)
 {
-	return (slot->key & ~TM_SLOT_FOREIGN) >> TM_ADDRESS_BITS << 32 | slot->value >> 32;
+	return key >> TM_KEY_ADDRESS_SHIFT > TM_KEY_SIZE >> TM_KEY_ADDRESS_SHIFT;
 }
 
-static inline uint32_t tm_slot_traceback(const struct tm_slot *slot)
+static inline int tm_key_is_size(uint64_t key)
 {
-	return (uint32_t)slot->value;
+	return (key & ~TM_KEY_SIZE_MASK) == TM_KEY_SIZE;
+}
+
+/* The size of the block in this slot. */
+static inline uint64_t tm_bucket_size(const struct tm_bucket *bucket, uint32_t slot)
+{
+	uint64_t size = bucket->key[slot] & TM_KEY_SIZE_MASK;
+
+	if (size == TM_KEY_LARGE && slot + 1 < TM_BUCKET_SLOTS)
+		size = (bucket->key[slot + 1] & TM_KEY_SIZE_MASK) << 32 |
+		       bucket->traceback[slot + 1];
+	return size;
 }
 
 /* ---- tracebacks ------------------------------------------------------- */
@@ -331,16 +372,16 @@ struct tm_header {
 	uint64_t reserved[5];
 };
 
-_Static_assert(sizeof(struct tm_slot) == 16, "a slot is 16 bytes");
-_Static_assert(sizeof(struct tm_segment) == 32, "two segments share a cache line");
-_Static_assert(sizeof(struct tm_shard) == 128, "shards do not share cache line pairs");
+_Static_assert(sizeof(struct tm_bucket) == 64, "a bucket is a cache line");
+_Static_assert(sizeof(struct tm_segment) % 4096 == 0, "directory entries keep bits for a depth");
+_Static_assert(sizeof(struct tm_shard) == 64, "shards do not share cache lines");
 _Static_assert(sizeof(struct tm_node) == 16, "a node is 16 bytes");
 _Static_assert(sizeof(struct tm_counter) == 64, "threads do not share counter lines");
-_Static_assert(sizeof(struct tm_generation) == 128, "layout version 1");
-_Static_assert(sizeof(struct tm_module) == 104, "layout version 1");
-_Static_assert(sizeof(struct tm_patch) == 176, "layout version 1");
-_Static_assert(sizeof(struct tm_relay_region) == 16, "layout version 1");
-_Static_assert(sizeof(struct tm_header) == 200, "layout version 1");
+_Static_assert(sizeof(struct tm_generation) == 128, "layout version 2");
+_Static_assert(sizeof(struct tm_module) == 104, "layout version 2");
+_Static_assert(sizeof(struct tm_patch) == 176, "layout version 2");
+_Static_assert(sizeof(struct tm_relay_region) == 16, "layout version 2");
+_Static_assert(sizeof(struct tm_header) == 200, "layout version 2");
 
 /* ---- the snapshot image ----------------------------------------------- */
 

@@ -67,14 +67,14 @@ static struct tm_error *tallies_grow(struct tallies *tallies)
 	return NULL;
 }
 
-static struct tm_error *count_slot(struct tallies *tallies, const struct tm_slot *slot)
+static struct tm_error *count_block(struct tallies *tallies, const struct tm_live_block *block)
 {
-	struct tally *tally = tally_place(tallies, tm_slot_size(slot), tm_slot_traceback(slot));
+	struct tally *tally = tally_place(tallies, block->size, block->traceback);
 
 	if (tally->count++)
 		return NULL;
-	tally->size = tm_slot_size(slot);
-	tally->node = tm_slot_traceback(slot);
+	tally->size = block->size;
+	tally->node = block->traceback;
 	tallies->used++;
 	return tallies->used * 2 > tallies->mask ? tallies_grow(tallies) : NULL;
 }
@@ -82,36 +82,27 @@ static struct tm_error *count_slot(struct tallies *tallies, const struct tm_slot
 #define BATCH 64u
 
 /*
- * A batch of slots at a time: the places of all are fetched before the first
+ * A batch of blocks at a time: the places of all are fetched before the first
  * is counted, because with many different rows each is a cache miss.
  */
-static struct tm_error *count_slots(void *context, const struct tm_live_table *table,
-				    const struct tm_live_segment *segment,
-				    const struct tm_slot *slots)
+static struct tm_error *count_blocks(void *context, const struct tm_live_table *table,
+				     const struct tm_live_block *blocks, size_t count)
 {
 	struct tallies *tallies = context;
-	const struct tm_slot *batch[BATCH];
 	struct tm_error *error = NULL;
 
-	for (uint32_t first = 0; first < segment->capacity; first += BATCH) {
-		uint32_t last =
-			segment->capacity - first < BATCH ? segment->capacity : first + BATCH;
-		size_t count = 0;
+	(void)table;
+	for (size_t first = 0; first < count && !error; first += BATCH) {
+		size_t last = count - first < BATCH ? count : first + BATCH;
 
-		for (uint32_t i = first; i < last; i++) {
-			if (!tm_live_slot_counts(table, segment, &slots[i]))
-				continue;
-			batch[count++] = &slots[i];
-			__builtin_prefetch(&tallies->places[mix(tm_slot_size(&slots[i]),
-								tm_slot_traceback(&slots[i])) &
-							    tallies->mask]);
-		}
-		for (size_t i = 0; i < count && !error; i++)
-			error = count_slot(tallies, batch[i]);
-		if (error)
-			return error;
+		for (size_t i = first; i < last; i++)
+			__builtin_prefetch(
+				&tallies->places[mix(blocks[i].size, blocks[i].traceback) &
+						 tallies->mask]);
+		for (size_t i = first; i < last && !error; i++)
+			error = count_block(tallies, &blocks[i]);
 	}
-	return NULL;
+	return error;
 }
 
 /* ---- the tree in use --------------------------------------------------------- */
@@ -445,7 +436,7 @@ static struct tm_error *take_rows(struct tm_live_table *table, struct tree *tree
 	struct tm_error *error = tallies_grow(&tallies);
 
 	if (!error)
-		error = tm_live_table_walk(table, 0, table->segment_count, count_slots, &tallies);
+		error = tm_live_table_walk(table, 0, table->segment_count, count_blocks, &tallies);
 	if (!error) {
 		*ret_rows = malloc((tallies.used + 1) * sizeof(**ret_rows));
 		error = *ret_rows ? make_rows(&tallies, tree, table, *ret_rows, ret_count)

@@ -52,7 +52,7 @@ struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t he
 	__attribute__((warn_unused_result));
 
 /* The block of a slot that counts, with its traceback. */
-struct tm_error *tm_image_fill_block(struct tm_live_table *table, const struct tm_slot *slot,
+struct tm_error *tm_image_fill_block(struct tm_live_table *table, const struct tm_live_block *block,
 				     struct tm_found_block *ret)
 	__attribute__((warn_unused_result));
 

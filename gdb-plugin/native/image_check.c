@@ -114,56 +114,50 @@ struct tm_error *tm_image_check(const void *bytes, size_t size, struct tm_image_
 
 struct search {
 	uint64_t address;
-	struct tm_slot best; /* the innermost block that holds it */
+	struct tm_live_block best; /* the innermost that holds it */
 	int found;
 };
 
 /* Of blocks that hold an address: the last to begin, the smallest, that of domain 0. */
-static int is_inside(const struct tm_slot *slot, const struct tm_slot *other)
+static int is_inside(const struct tm_live_block *block, const struct tm_live_block *other)
 {
-	uint64_t start = tm_slot_address(slot), other_start = tm_slot_address(other);
-	uint64_t size = tm_slot_size(slot), other_size = tm_slot_size(other);
-
-	if (start != other_start)
-		return start > other_start;
-	if (size != other_size)
-		return size < other_size;
-	return !(slot->key & TM_SLOT_FOREIGN);
+	if (block->address != other->address)
+		return block->address > other->address;
+	if (block->size != other->size)
+		return block->size < other->size;
+	return !block->foreign;
 }
 
-static struct tm_error *search_slots(void *context, const struct tm_live_table *table,
-				     const struct tm_live_segment *segment,
-				     const struct tm_slot *slots)
+static struct tm_error *search_blocks(void *context, const struct tm_live_table *table,
+				      const struct tm_live_block *blocks, size_t count)
 {
 	struct search *search = context;
 
-	for (uint32_t i = 0; i < segment->capacity; i++) {
-		uint64_t start = tm_slot_address(&slots[i]);
-		uint64_t size = tm_slot_size(&slots[i]);
+	(void)table;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t start = blocks[i].address;
 
 		/* a block of no bytes holds its own address */
 		if (start > search->address ||
-		    (start != search->address && search->address - start >= size))
+		    (start != search->address && search->address - start >= blocks[i].size))
 			continue;
-		if (search->found && !is_inside(&slots[i], &search->best))
+		if (search->found && !is_inside(&blocks[i], &search->best))
 			continue;
-		if (!tm_live_slot_counts(table, segment, &slots[i]))
-			continue;
-		search->best = slots[i];
+		search->best = blocks[i];
 		search->found = 1;
 	}
 	return NULL;
 }
 
-struct tm_error *tm_image_fill_block(struct tm_live_table *table, const struct tm_slot *slot,
+struct tm_error *tm_image_fill_block(struct tm_live_table *table, const struct tm_live_block *block,
 				     struct tm_found_block *ret)
 {
-	uint32_t id = tm_slot_traceback(slot);
+	uint32_t id = block->traceback;
 	const struct tm_node *node;
 	struct tm_error *error;
 
-	ret->address = tm_slot_address(slot);
-	ret->size = tm_slot_size(slot);
+	ret->address = block->address;
+	ret->size = block->size;
 	ret->frame_count = 0;
 	for (;;) {
 		error = tm_live_table_node(table, id, &node, NULL);
@@ -196,15 +190,14 @@ struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t he
 	*ret_found = 0;
 	error = tm_live_table_open(memory, header_address, &table);
 	if (!error) {
-		/* The segment of this page first: what begins in the page is there. */
+		/* Its own segment first: a block that begins there is there. */
 		segment = tm_live_table_segment(&table, address);
 		if (segment)
 			error = tm_live_table_walk(&table, (size_t)(segment - table.segments),
 						   (size_t)(segment - table.segments) + 1,
-						   search_slots, &search);
-		if (!error &&
-		    (!search.found || tm_slot_address(&search.best) >> 12 != address >> 12))
-			error = tm_live_table_walk(&table, 0, table.segment_count, search_slots,
+						   search_blocks, &search);
+		if (!error && (!search.found || search.best.address != address))
+			error = tm_live_table_walk(&table, 0, table.segment_count, search_blocks,
 						   &search);
 	}
 	if (!error && search.found) {
@@ -219,35 +212,33 @@ struct tm_error *tm_image_find_block(const struct tm_memory *memory, uint64_t he
 
 struct seen {
 	uint8_t *bits; /* by node */
-	uint64_t count;
+	uint64_t tracebacks, blocks;
 	struct estimate sum; /* of a sampled table */
 };
 
-static struct tm_error *see_slots(void *context, const struct tm_live_table *table,
-				  const struct tm_live_segment *segment,
-				  const struct tm_slot *slots)
+static struct tm_error *see_blocks(void *context, const struct tm_live_table *table,
+				   const struct tm_live_block *blocks, size_t count)
 {
 	struct seen *seen = context;
 
-	for (uint32_t i = 0; i < segment->capacity; i++) {
-		uint32_t node = tm_slot_traceback(&slots[i]);
+	for (size_t i = 0; i < count; i++) {
+		uint32_t node = blocks[i].traceback;
 
-		if (!tm_live_slot_counts(table, segment, &slots[i]))
-			continue;
 		if (node >= table->generation.node_count)
 			return tm_error_new(TM_ERROR_INPUT,
 					    "the trace table is damaged: node %" PRIu32
 					    " is named, but there are %" PRIu32,
 					    node, table->generation.node_count);
-		seen->count += !(seen->bits[node / 8] >> node % 8 & 1);
+		seen->tracebacks += !(seen->bits[node / 8] >> node % 8 & 1);
 		seen->bits[node / 8] |= (uint8_t)(1u << node % 8);
 		if (table->generation.sample_period &&
-		    estimate_add_blocks(&seen->sum, tm_slot_size(&slots[i]), 1,
+		    estimate_add_blocks(&seen->sum, blocks[i].size, 1,
 					table->generation.sample_period))
 			return tm_error_new(TM_ERROR_INPUT,
 					    "the trace table is damaged: its blocks add up to "
 					    "more than 2^63 bytes");
 	}
+	seen->blocks += count;
 	return NULL;
 }
 
@@ -261,11 +252,14 @@ static struct tm_error *look_at_blocks(const struct tm_memory *memory, uint64_t 
 
 	if (!error) {
 		seen.bits = calloc((size_t)table.generation.node_count / 8 + 1, 1);
-		error = seen.bits ? tm_live_table_walk(&table, 0, table.segment_count, see_slots,
+		error = seen.bits ? tm_live_table_walk(&table, 0, table.segment_count, see_blocks,
 						       &seen)
 				  : tm_error_no_memory();
 	}
-	ret->tracebacks = seen.count;
+	ret->recorded = ret->blocks = seen.blocks;
+	ret->tracebacks = seen.tracebacks;
+	if (!ret->generation.filter) /* else nobody could tell them from those left out */
+		ret->untracked_frees = table.untracked_frees;
 	if (ret->generation.sample_period) {
 		ret->blocks = estimate_count(&seen.sum);
 		ret->size_error = sqrt(seen.sum.size_variance);
@@ -279,7 +273,6 @@ static struct tm_error *look_at_blocks(const struct tm_memory *memory, uint64_t 
 struct tm_error *tm_image_status(const struct tm_memory *memory, uint64_t header_address,
 				 struct tm_live_status *ret)
 {
-	struct tm_shard shards[TM_SHARDS];
 	struct tm_error *error;
 
 	memset(ret, 0, sizeof(*ret));
@@ -287,17 +280,5 @@ struct tm_error *tm_image_status(const struct tm_memory *memory, uint64_t header
 	if (error || !ret->header.generation)
 		return error;
 	error = tm_live_counts_read(memory, &ret->generation, &ret->counts);
-	if (!error)
-		error = tm_live_read(memory, ret->generation.shards, shards, sizeof(shards),
-				     "the shards");
-	for (uint32_t i = 0; i < TM_SHARDS && !error; i++) {
-		ret->blocks += shards[i].live;
-		ret->untracked_frees += shards[i].untracked_frees;
-	}
-	ret->recorded = ret->blocks;
-	if (ret->generation.filter)
-		ret->untracked_frees = 0; /* nobody could tell them from those left out */
-	if (!error)
-		error = look_at_blocks(memory, header_address, ret);
-	return error;
+	return error ? error : look_at_blocks(memory, header_address, ret);
 }

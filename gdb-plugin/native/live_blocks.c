@@ -14,7 +14,7 @@
 #define UNWANTED UINT64_C(2)
 
 struct heap {
-	struct tm_slot *slots; /* slots[0] comes last of all in the answer */
+	struct tm_live_block *blocks; /* blocks[0] comes last of all in the answer */
 	size_t count, capacity, limit;
 	const struct tm_block_reader *reader;
 	struct tm_found_block *block; /* scratch: it is too large for the stack */
@@ -22,27 +22,25 @@ struct heap {
 };
 
 /* Larger blocks come first, then lower addresses, then malloc's before other domains'. */
-static int comes_before(const struct tm_slot *a, const struct tm_slot *b)
+static int comes_before(const struct tm_live_block *a, const struct tm_live_block *b)
 {
-	uint64_t size_a = tm_slot_size(a), size_b = tm_slot_size(b);
-
-	if (size_a != size_b)
-		return size_a > size_b;
-	if (tm_slot_address(a) != tm_slot_address(b))
-		return tm_slot_address(a) < tm_slot_address(b);
-	if (a->key != b->key)
-		return a->key < b->key;
-	return tm_slot_traceback(a) < tm_slot_traceback(b);
+	if (a->size != b->size)
+		return a->size > b->size;
+	if (a->address != b->address)
+		return a->address < b->address;
+	if (a->foreign != b->foreign)
+		return a->foreign < b->foreign;
+	return a->traceback < b->traceback;
 }
 
-static int compare_slots(const void *left, const void *right)
+static int compare_blocks(const void *left, const void *right)
 {
 	return comes_before(right, left) - comes_before(left, right);
 }
 
-static void swap(struct tm_slot *a, struct tm_slot *b)
+static void swap(struct tm_live_block *a, struct tm_live_block *b)
 {
-	struct tm_slot kept = *a;
+	struct tm_live_block kept = *a;
 
 	*a = *b;
 	*b = kept;
@@ -53,39 +51,39 @@ static void sift_down(struct heap *heap, size_t at)
 	for (;;) {
 		size_t last = at, child = 2 * at + 1;
 
-		if (child < heap->count && comes_before(&heap->slots[last], &heap->slots[child]))
+		if (child < heap->count && comes_before(&heap->blocks[last], &heap->blocks[child]))
 			last = child;
 		if (child + 1 < heap->count &&
-		    comes_before(&heap->slots[last], &heap->slots[child + 1]))
+		    comes_before(&heap->blocks[last], &heap->blocks[child + 1]))
 			last = child + 1;
 		if (last == at)
 			return;
-		swap(&heap->slots[at], &heap->slots[last]);
+		swap(&heap->blocks[at], &heap->blocks[last]);
 		at = last;
 	}
 }
 
-static struct tm_error *heap_add(struct heap *heap, const struct tm_slot *slot)
+static struct tm_error *heap_add(struct heap *heap, const struct tm_live_block *block)
 {
 	size_t at = heap->count;
 
 	if (heap->count == heap->limit) {
-		heap->slots[0] = *slot;
+		heap->blocks[0] = *block;
 		sift_down(heap, 0);
 		return NULL;
 	}
 	if (heap->count == heap->capacity) {
 		size_t capacity = heap->capacity ? heap->capacity * 2 : 64;
-		struct tm_slot *slots = realloc(heap->slots, capacity * sizeof(*slots));
+		struct tm_live_block *blocks = realloc(heap->blocks, capacity * sizeof(*blocks));
 
-		if (!slots)
+		if (!blocks)
 			return tm_error_no_memory();
-		heap->slots = slots;
+		heap->blocks = blocks;
 		heap->capacity = capacity;
 	}
-	heap->slots[heap->count++] = *slot;
-	while (at && comes_before(&heap->slots[(at - 1) / 2], &heap->slots[at])) {
-		swap(&heap->slots[(at - 1) / 2], &heap->slots[at]);
+	heap->blocks[heap->count++] = *block;
+	while (at && comes_before(&heap->blocks[(at - 1) / 2], &heap->blocks[at])) {
+		swap(&heap->blocks[(at - 1) / 2], &heap->blocks[at]);
 		at = (at - 1) / 2;
 	}
 	return NULL;
@@ -96,7 +94,7 @@ static struct tm_error *ended(void)
 	return tm_error_new(TM_ERROR_INPUT, "the reading of blocks was ended");
 }
 
-static struct tm_error *is_wanted(struct heap *heap, const struct tm_slot *slot, int *ret)
+static struct tm_error *is_wanted(struct heap *heap, const struct tm_live_block *block, int *ret)
 {
 	const struct tm_node *node;
 	struct tm_error *error;
@@ -105,13 +103,13 @@ static struct tm_error *is_wanted(struct heap *heap, const struct tm_slot *slot,
 	*ret = 1;
 	if (!heap->reader->wanted)
 		return NULL;
-	error = tm_live_table_node(heap->table, tm_slot_traceback(slot), &node, &note);
+	error = tm_live_table_node(heap->table, block->traceback, &node, &note);
 	if (error)
 		return error;
 	if (!*note) {
 		int answer;
 
-		error = tm_image_fill_block(heap->table, slot, heap->block);
+		error = tm_image_fill_block(heap->table, block, heap->block);
 		if (error)
 			return error;
 		answer = heap->reader->wanted(heap->reader->context, heap->block);
@@ -124,21 +122,20 @@ static struct tm_error *is_wanted(struct heap *heap, const struct tm_slot *slot,
 }
 
 static struct tm_error *visit(void *context, const struct tm_live_table *table,
-			      const struct tm_live_segment *segment, const struct tm_slot *slots)
+			      const struct tm_live_block *blocks, size_t count)
 {
 	struct heap *heap = context;
 
-	for (uint32_t i = 0; i < segment->capacity; i++) {
+	(void)table;
+	for (size_t i = 0; i < count; i++) {
 		struct tm_error *error;
 		int wanted;
 
-		if (!tm_live_slot_counts(table, segment, &slots[i]))
+		if (heap->count == heap->limit && !comes_before(&blocks[i], &heap->blocks[0]))
 			continue;
-		if (heap->count == heap->limit && !comes_before(&slots[i], &heap->slots[0]))
-			continue;
-		error = is_wanted(heap, &slots[i], &wanted);
+		error = is_wanted(heap, &blocks[i], &wanted);
 		if (!error && wanted)
-			error = heap_add(heap, &slots[i]);
+			error = heap_add(heap, &blocks[i]);
 		if (error)
 			return error;
 	}
@@ -147,10 +144,10 @@ static struct tm_error *visit(void *context, const struct tm_live_table *table,
 
 static struct tm_error *hand_over(struct heap *heap)
 {
-	qsort(heap->slots, heap->count, sizeof(*heap->slots), compare_slots);
+	qsort(heap->blocks, heap->count, sizeof(*heap->blocks), compare_blocks);
 	for (size_t i = 0; i < heap->count; i++) {
 		struct tm_error *error =
-			tm_image_fill_block(heap->table, &heap->slots[i], heap->block);
+			tm_image_fill_block(heap->table, &heap->blocks[i], heap->block);
 
 		if (error)
 			return error;
@@ -179,7 +176,7 @@ struct tm_error *tm_live_blocks_read(const struct tm_memory *memory, uint64_t he
 	if (!error && heap.count)
 		error = hand_over(&heap);
 	tm_live_table_close(&table);
-	free(heap.slots);
+	free(heap.blocks);
 	free(heap.block);
 	return error;
 }

@@ -12,8 +12,8 @@
 
 #define DAMAGED(...) tm_error_new(TM_ERROR_INPUT, "the trace table is damaged: " __VA_ARGS__)
 
-/* Slots that stand side by side are read together, up to this many bytes. */
-#define RUN_BYTES (1u << 20)
+/* Segments that stand side by side are read together, up to this many. */
+#define RUN_SEGMENTS 128u
 
 struct tm_error *tm_live_read(const struct tm_memory *memory, uint64_t address, void *buffer,
 			      size_t length, const char *what)
@@ -72,34 +72,7 @@ static int compare_segments(const void *left, const void *right)
 {
 	const struct tm_live_segment *a = left, *b = right;
 
-	return (a->slots > b->slots) - (a->slots < b->slots);
-}
-
-static uint64_t slot_bytes(const struct tm_live_segment *segment)
-{
-	return (uint64_t)segment->capacity * sizeof(struct tm_slot);
-}
-
-static struct tm_error *read_segment(const struct tm_live_table *table, uint32_t shard,
-				     uint64_t address, struct tm_live_segment *ret)
-{
-	struct tm_segment segment;
-	struct tm_error *error;
-
-	error = tm_live_read(&table->memory, address, &segment, sizeof(segment), "a segment");
-	if (error)
-		return error;
-	if (segment.capacity == 0 || segment.capacity > TM_MAX_SEGMENT)
-		return DAMAGED("the segment at 0x%" PRIx64 " has %" PRIu32 " slots", address,
-			       segment.capacity);
-	if (!segment.slots ||
-	    segment.slots + segment.capacity * sizeof(struct tm_slot) < segment.slots)
-		return DAMAGED("the segment at 0x%" PRIx64 " has its slots at 0x%" PRIx64, address,
-			       segment.slots);
-	*ret = (struct tm_live_segment){segment.slots,       address,
-					segment.capacity,    shard,
-					segment.moving_from, segment.moving_to};
-	return NULL;
+	return (a->address > b->address) - (a->address < b->address);
 }
 
 /* Adds the distinct segments that the directory of `index` names. */
@@ -109,7 +82,6 @@ static struct tm_error *add_segments(struct tm_live_table *table, uint32_t index
 	size_t entries = (size_t)1 << shard->depth, distinct = 0;
 	uint64_t *addresses = malloc(entries * sizeof(*addresses));
 	struct tm_live_segment *segments;
-	struct tm_error *error = NULL;
 
 	if (!addresses)
 		return tm_error_no_memory();
@@ -125,13 +97,10 @@ static struct tm_error *add_segments(struct tm_live_table *table, uint32_t index
 		return tm_error_no_memory();
 	}
 	table->segments = segments;
-	for (size_t i = 0; i < distinct && !error; i++) {
-		error = read_segment(table, index, addresses[i], &segments[table->segment_count]);
-		if (!error)
-			table->segment_count++;
-	}
+	for (size_t i = 0; i < distinct; i++)
+		segments[table->segment_count++] = (struct tm_live_segment){addresses[i], index};
 	free(addresses);
-	return error;
+	return NULL;
 }
 
 static struct tm_error *read_directory(struct tm_live_table *table, uint32_t index, uint64_t word,
@@ -140,6 +109,7 @@ static struct tm_error *read_directory(struct tm_live_table *table, uint32_t ind
 	struct tm_live_shard *shard = &table->shards[index];
 	uint32_t depth = (uint32_t)(word & TM_DIRECTORY_DEPTH_MASK);
 	uint64_t address = word & ~TM_DIRECTORY_DEPTH_MASK;
+	struct tm_error *error;
 
 	if (depth > TM_MAX_DEPTH)
 		return DAMAGED("shard %" PRIu32 " names a directory of depth %" PRIu32, index,
@@ -154,8 +124,11 @@ static struct tm_error *read_directory(struct tm_live_table *table, uint32_t ind
 		return tm_error_no_memory();
 	if (!address) /* a shard that never held a block */
 		return NULL;
-	return tm_live_read(&table->memory, address, shard->directory, sizeof(uint64_t) << depth,
-			    "a directory");
+	error = tm_live_read(&table->memory, address, shard->directory, sizeof(uint64_t) << depth,
+			     "a directory");
+	for (size_t i = 0; i < (size_t)1 << depth; i++)
+		shard->directory[i] &= ~TM_SEGMENT_DEPTH_MASK;
+	return error;
 }
 
 static struct tm_error *read_shards(struct tm_live_table *table)
@@ -177,11 +150,10 @@ static struct tm_error *read_shards(struct tm_live_table *table)
 	/* Disjoint segments bound the work by the memory the process really has. */
 	qsort(table->segments, table->segment_count, sizeof(*table->segments), compare_segments);
 	for (size_t i = 1; i < table->segment_count; i++) {
-		const struct tm_live_segment *before = &table->segments[i - 1];
+		uint64_t address = table->segments[i].address;
 
-		if (table->segments[i].slots - before->slots < slot_bytes(before))
-			return DAMAGED("two segments overlap at 0x%" PRIx64,
-				       table->segments[i].slots);
+		if (address - table->segments[i - 1].address < sizeof(struct tm_segment))
+			return DAMAGED("two segments overlap at 0x%" PRIx64, address);
 	}
 	return NULL;
 }
@@ -274,54 +246,70 @@ void tm_live_table_close(struct tm_live_table *table)
 	memset(table, 0, sizeof(*table));
 }
 
-/* Of how many segments from `first` on the slots stand side by side, and their bytes. */
-static size_t run_length(const struct tm_live_table *table, size_t first, size_t last,
-			 size_t *ret_bytes)
+/* How many segments from `first` on stand side by side. */
+static size_t run_length(const struct tm_live_table *table, size_t first, size_t last)
 {
 	const struct tm_live_segment *segments = table->segments;
-	size_t bytes = slot_bytes(&segments[first]), i = first + 1;
+	size_t i = first + 1;
 
-	while (i < last && segments[i].slots == segments[first].slots + bytes &&
-	       bytes + slot_bytes(&segments[i]) <= RUN_BYTES)
-		bytes += slot_bytes(&segments[i++]);
-	*ret_bytes = bytes;
+	while (i < last && i - first < RUN_SEGMENTS &&
+	       segments[i].address == segments[i - 1].address + sizeof(struct tm_segment))
+		i++;
 	return i - first;
 }
 
-/* Where a record is being moved and is there twice, one of the two does not count. */
-static void hide_moved_slot(const struct tm_live_segment *segment, struct tm_slot *slots)
+/* The block in a slot.  False when there is none, or by the rule of tm_layout.h it does not count. */
+static int read_block(const struct tm_live_table *table, const struct tm_live_segment *segment,
+		      const struct tm_bucket *bucket, uint32_t slot, struct tm_live_block *ret)
 {
-	uint32_t from = segment->moving_from, to = segment->moving_to;
+	const struct tm_live_shard *shard = &table->shards[segment->shard];
+	uint64_t key = bucket->key[slot];
+	uint32_t bent = tm_bent(tm_hash(tm_key_address(key)));
 
-	if (from && from <= segment->capacity && to < segment->capacity && to != from - 1 &&
-	    slots[from - 1].key == slots[to].key)
-		slots[from - 1].key = TM_SLOT_DEAD;
+	if (!tm_key_is_block(key) || tm_shard_of(bent) != segment->shard ||
+	    shard->directory[tm_entry_of(bent, shard->depth)] != segment->address)
+		return 0;
+	ret->address = tm_key_address(key);
+	ret->size = tm_bucket_size(bucket, slot);
+	ret->traceback = bucket->traceback[slot];
+	ret->foreign = (key & TM_KEY_FOREIGN) != 0;
+	return 1;
+}
+
+static struct tm_error *visit_segment(const struct tm_live_table *table,
+				      const struct tm_live_segment *segment,
+				      const struct tm_segment *contents, tm_visit_blocks visit,
+				      void *context)
+{
+	struct tm_live_block blocks[TM_SEGMENT_BUCKETS * TM_BUCKET_SLOTS];
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < TM_SEGMENT_BUCKETS; i++)
+		for (uint32_t slot = 0; slot < TM_BUCKET_SLOTS; slot++)
+			count += (size_t)read_block(table, segment, &contents->bucket[i], slot,
+						    &blocks[count]);
+	return visit(context, table, blocks, count);
 }
 
 struct tm_error *tm_live_table_walk(struct tm_live_table *table, size_t first, size_t last,
-				    tm_visit_slots visit, void *context)
+				    tm_visit_blocks visit, void *context)
 {
-	const struct tm_live_segment *segments = table->segments;
+	struct tm_segment *contents = malloc(RUN_SEGMENTS * sizeof(*contents));
 	struct tm_error *error = NULL;
-	char *buffer = malloc(RUN_BYTES);
 
-	if (!buffer)
+	if (!contents)
 		return tm_error_no_memory();
 	while (first < last && !error) {
-		size_t bytes, count = run_length(table, first, last, &bytes);
-		char *at = buffer;
+		size_t count = run_length(table, first, last);
 
-		error = tm_live_read(&table->memory, segments[first].slots, buffer, bytes, "slots");
-		for (size_t i = first; i < first + count && !error; i++) {
-			struct tm_slot *slots = (void *)at;
-
-			hide_moved_slot(&segments[i], slots);
-			error = visit(context, table, &segments[i], slots);
-			at += slot_bytes(&segments[i]);
-		}
+		error = tm_live_read(&table->memory, table->segments[first].address, contents,
+				     count * sizeof(*contents), "a segment");
+		for (size_t i = 0; i < count && !error; i++)
+			error = visit_segment(table, &table->segments[first + i], &contents[i],
+					      visit, context);
 		first += count;
 	}
-	free(buffer);
+	free(contents);
 	return error;
 }
 
@@ -330,16 +318,10 @@ const struct tm_live_segment *tm_live_table_segment(const struct tm_live_table *
 {
 	const struct tm_live_shard *shard = &table->shards[tm_shard_index(address)];
 	struct tm_live_segment wanted;
-	struct tm_error *error;
 
 	if (!shard->directory || !table->segment_count)
 		return NULL;
-	error = read_segment(table, 0, shard->directory[tm_directory_index(address, shard->depth)],
-			     &wanted);
-	if (error) {
-		tm_error_free(error);
-		return NULL;
-	}
+	wanted.address = shard->directory[tm_directory_index(address, shard->depth)];
 	return bsearch(&wanted, table->segments, table->segment_count, sizeof(wanted),
 		       compare_segments);
 }

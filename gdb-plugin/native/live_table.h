@@ -20,20 +20,25 @@ struct tm_memory {
 	void *context;
 };
 
-/* Directory entries over all shards: enough for 10^9 blocks, whatever their addresses. */
-#define TM_LIVE_MAX_ENTRIES (UINT64_C(1) << 22)
+/* Directory entries over all shards: enough for 10^9 blocks. */
+#define TM_LIVE_MAX_ENTRIES (UINT64_C(1) << 23)
 
 struct tm_live_shard {
-	uint64_t *directory; /* 1 << depth addresses */
+	uint64_t *directory; /* 1 << depth addresses of segments */
 	uint32_t depth;
 };
 
 struct tm_live_segment {
-	uint64_t slots; /* their address */
 	uint64_t address;
-	uint32_t capacity;
 	uint32_t shard;
-	uint32_t moving_from, moving_to; /* as in struct tm_segment */
+};
+
+/* A live block. */
+struct tm_live_block {
+	uint64_t address;
+	uint64_t size; /* bytes */
+	uint32_t traceback;
+	uint32_t foreign; /* 1: its domain is not 0 */
 };
 
 /* The nodes are read a chunk at a time, when one in it is first asked for. */
@@ -49,7 +54,7 @@ struct tm_live_table {
 	struct tm_generation generation; /* all zero when nothing was ever traced */
 	struct tm_live_shard shards[TM_SHARDS];
 	uint64_t untracked_frees;
-	struct tm_live_segment *segments; /* sorted by their slots, without overlap */
+	struct tm_live_segment *segments; /* sorted, without overlap */
 	size_t segment_count;
 	struct tm_live_chunk *chunks;
 	uint64_t *chunk_addresses;
@@ -69,32 +74,18 @@ struct tm_error *tm_live_header_read(const struct tm_memory *memory, uint64_t ad
 	__attribute__((warn_unused_result));
 
 /*
- * Calls `visit` for the live slots of all segments that overlap, by place in
- * the list, [first, last): many slots at a time, `segment` is theirs.
+ * Calls `visit` for the blocks of all segments in the list from `first` to
+ * before `last`: many blocks at a time.
  */
-typedef struct tm_error *(*tm_visit_slots)(void *context, const struct tm_live_table *table,
-					   const struct tm_live_segment *segment,
-					   const struct tm_slot *slots);
+typedef struct tm_error *(*tm_visit_blocks)(void *context, const struct tm_live_table *table,
+					    const struct tm_live_block *blocks, size_t count);
 struct tm_error *tm_live_table_walk(struct tm_live_table *table, size_t first, size_t last,
-				    tm_visit_slots visit, void *context)
+				    tm_visit_blocks visit, void *context)
 	__attribute__((warn_unused_result));
 
 /* The segment where the block at `address` would be; NULL: there is none. */
 const struct tm_live_segment *tm_live_table_segment(const struct tm_live_table *table,
 						    uint64_t address);
-
-/* The rule that says which slots count. */
-static inline int tm_live_slot_counts(const struct tm_live_table *table,
-				      const struct tm_live_segment *segment,
-				      const struct tm_slot *slot)
-{
-	uint64_t address = tm_slot_address(slot);
-	const struct tm_live_shard *shard = &table->shards[segment->shard];
-
-	return slot->key != TM_SLOT_EMPTY && slot->key != TM_SLOT_DEAD &&
-	       tm_shard_index(address) == segment->shard &&
-	       shard->directory[tm_directory_index(address, shard->depth)] == segment->address;
-}
 
 /* `ret_note` may be NULL. */
 struct tm_error *tm_live_table_node(struct tm_live_table *table, uint32_t id,

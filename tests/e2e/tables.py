@@ -11,8 +11,9 @@ import subprocess
 
 from gdbsession import BUILD
 
-SLOT_DEAD = 1
-ADDRESS_MASK = (1 << 48) - 1
+KEY_FOREIGN = 0x8000
+KEY_SIZE_MASK = KEY_LARGE = 0x7fff
+BUCKET_SLOTS = 5
 NODE_ADDRESS_MASK = (1 << 56) - 1
 NODE_ROOT = 1 << 63
 NODE_TRUNCATED = 1 << 62
@@ -22,7 +23,7 @@ NODES_PER_CHUNK = 65536
 
 DUMP_OFFSETS = """
 import gdb, json
-wanted = ("tm_header", "tm_generation", "tm_shard", "tm_segment", "tm_slot", "tm_node",
+wanted = ("tm_header", "tm_generation", "tm_shard", "tm_segment", "tm_bucket", "tm_node",
           "tm_counter", "tm_patch", "tm_relay_region", "tm_module_list", "tm_module")
 print(json.dumps({name: {
     "sizeof": gdb.lookup_type("struct " + name).sizeof,
@@ -103,7 +104,6 @@ class Table:
         generation, blocks = self.generation(), {}
         if self.generation_read != generation["id"]:
             self.generation_read, self.nodes, self.domains = generation["id"], {}, {}
-        slot_size = self.layout["tm_slot"]["sizeof"]
         for index in range(SHARDS):
             shard = self.fields("tm_shard",
                                 generation["shards"] + index * self.layout["tm_shard"]["sizeof"])
@@ -111,35 +111,43 @@ class Table:
             directory = shard["directory"] & ~63
             if not directory:
                 continue
-            entries = struct.unpack(f"<{1 << depth}Q", self.memory.read(directory, 8 << depth))
+            entries = [entry & ~4095 for entry in struct.unpack(
+                f"<{1 << depth}Q", self.memory.read(directory, 8 << depth))]
             for segment in set(entries):
-                head = self.fields("tm_segment", segment)
-                slots = list(struct.iter_unpack("<QQ", self.memory.read(
-                    head["slots"], head["capacity"] * slot_size)))
-                moved, to = head["moving_from"] - 1, head["moving_to"]
-                if moved >= 0 and slots[moved][0] == slots[to][0]:
-                    slots[moved] = (SLOT_DEAD, 0)
-                for key, value in slots:
-                    address = key & ADDRESS_MASK
-                    if key <= SLOT_DEAD or self.owner(address, index, entries, depth) != segment:
+                for address, foreign, size, node in self.records(segment):
+                    if self.owner(address, index, entries, depth) != segment:
                         continue
-                    if key >> 63 != bool(domain):
-                        continue
-                    key &= (1 << 63) - 1
-                    if domain and self.root(value & 0xffffffff) != domain:
+                    if foreign != bool(domain) or domain and self.root(node) != domain:
                         continue
                     if address in blocks:
                         raise AssertionError(f"block {address:#x} is in the table twice")
-                    blocks[address] = ((key >> 48) << 32 | value >> 32, value & 0xffffffff)
+                    blocks[address] = size, node
         return blocks
 
+    def records(self, segment):
+        """(address, whether its domain is not 0, size, traceback id) of what a segment holds."""
+        data = self.memory.read(segment, self.layout["tm_segment"]["sizeof"])
+        for bucket in struct.iter_unpack("<5Q5I4x", data):
+            keys, values = bucket[:BUCKET_SLOTS], bucket[BUCKET_SLOTS:]
+            for slot, key in enumerate(keys):
+                if key >> 16 <= 1:
+                    continue
+                size = key & KEY_SIZE_MASK
+                if size == KEY_LARGE:
+                    size = (keys[slot + 1] & KEY_SIZE_MASK) << 32 | values[slot + 1]
+                yield key >> 16, bool(key & KEY_FOREIGN), size, values[slot]
+
     @staticmethod
-    def owner(address, shard, entries, depth):
-        scrambled = (address >> 12) * 0x9e3779b97f4a7c15 & 0xffffffffffffffff
-        scrambled ^= scrambled >> 32
-        if scrambled >> 8 & SHARDS - 1 != shard:
-            return None
-        return entries[scrambled >> 14 & (1 << depth) - 1]
+    def entry(address):
+        """(shard, the bits behind it of which directories take the first)"""
+        half = (address * 0x9e3779b97f4a7c15 & 0xffffffffffffffff) >> 32
+        bent = half + ((half * (0xffffffff - half) >> 32) * 11 >> 5)
+        return bent >> 26, bent & 0x3ffffff
+
+    @classmethod
+    def owner(cls, address, shard, entries, depth):
+        found, bits = cls.entry(address)
+        return entries[bits >> 26 - depth] if found == shard else None
 
     def root(self, node):
         """The domain that a traceback leads to."""

@@ -5,19 +5,31 @@
  * links: gdb-plugin/native/image.c gdb-plugin/native/image_check.c
  * gdb-plugin/native/live_table.c gdb-plugin/native/live_blocks.c gdb-plugin/native/error.c
  */
-#define CAPACITY 16u /* little to read: more inputs */
-
 #include "fuzz.h"
 
 #include "fake_table.h"
 #include "live_blocks.h"
 
-#define BLOCKS 50u
+#define BLOCKS 20u
 #define MOST_CHANGES 16u
 
 static struct fake fake;
 static uint64_t places[12]; /* that changes are counted from */
 static size_t place_count;
+
+/* Leaves nothing to read of segments without blocks: more inputs. */
+static void forget_empty_segments(void)
+{
+	const struct tm_shard *shards = at(&fake, fake.shards);
+
+	for (uint32_t i = 0; i < TM_SHARDS; i++) {
+		uint64_t *entries = at(&fake, shards[i].directory & ~TM_DIRECTORY_DEPTH_MASK);
+
+		for (uint32_t entry = 0; entry < 1u << fake.depth; entry++)
+			if (!fake_bucket(&fake, entries[entry], 1)->key[0])
+				entries[entry] = 0;
+	}
+}
 
 static void make_table(void)
 {
@@ -31,6 +43,7 @@ static void make_table(void)
 	for (uint64_t i = 0; i < BLOCKS; i++)
 		fake_block(&fake, 0x500000 + i * 0x1010, 16 * i, i % 3 ? leaf : call);
 	fake_foreign(&fake, 0x900000, 32, call);
+	forget_empty_segments();
 	places[place_count++] = fake.header;
 	places[place_count++] = fake.header + offsetof(struct tm_header, generation);
 	places[place_count++] = fake.generation;
@@ -41,9 +54,9 @@ static void make_table(void)
 	places[place_count++] = fake.nodes;
 	places[place_count++] = fake.modules;
 	places[place_count++] = (uint64_t)((char *)fake_entry(&fake, 0x500000) - fake.bytes) + BASE;
-	places[place_count++] = *fake_entry(&fake, 0x500000);
-	places[place_count++] =
-		((struct tm_segment *)at(&fake, *fake_entry(&fake, 0x500000)))->slots;
+	places[place_count++] = *fake_entry(&fake, 0x500000) & ~TM_SEGMENT_DEPTH_MASK;
+	places[place_count] = places[place_count - 1] + sizeof(struct tm_bucket);
+	place_count++;
 }
 
 static int take_block(void *context, const struct tm_found_block *block)

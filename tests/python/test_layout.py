@@ -90,17 +90,17 @@ class Codec(unittest.TestCase):
         self.assertEqual(_tm.decode("tm_counter", packed)["delta"], -5)
 
     def test_bad_input_is_one_line(self):
-        for call in (lambda: _tm.decode("tm_nothing", b""), lambda: _tm.decode("tm_slot", b"123"),
-                     lambda: _tm.encode("tm_slot", {"kee": 1}),
-                     lambda: _tm.encode("tm_slot", {"key": 1 << 64}),
-                     lambda: _tm.encode("tm_slot", {"key": -1}),
+        for call in (lambda: _tm.decode("tm_nothing", b""), lambda: _tm.decode("tm_node", b"123"),
+                     lambda: _tm.encode("tm_node", {"adress": 1}),
+                     lambda: _tm.encode("tm_node", {"address": 1 << 64}),
+                     lambda: _tm.encode("tm_node", {"address": -1}),
                      lambda: _tm.encode("tm_node", {"parent": 1 << 32}),
                      lambda: _tm.encode("tm_patch", {"name": b"x" * 49})):
             with self.assertRaises(_tm.Error) as caught:
                 call()
             self.assertNotIn("\n", str(caught.exception))
         with self.assertRaises(TypeError):
-            _tm.encode("tm_slot", {"key": "one"})
+            _tm.encode("tm_node", {"address": "one"})
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ BASE = 0x7f0000000000
 
 
 class Table:
-    """A small table in a pretended process: a few blocks of one page in one segment."""
+    """A small table in a pretended process: a segment for each shard that has a block."""
 
     def __init__(self, blocks=((0x5000, 64), (0x5100, 64))):
         self.bytes = bytearray()
@@ -27,31 +27,40 @@ class Table:
                                       (0, 0), (LAYOUT["NODE_ROOT"] | LAYOUT["DOMAIN_MMAP"], 0),
                                       (0x1111, 1), (0x2222 | LAYOUT["NODE_EXACT"], 2))))
         chunks = self.add(struct.pack("<Q", nodes))
-        slots = b"".join(_tm.encode("tm_slot", {
-            "key": address | size >> 32 << 48, "value": (size & 0xffffffff) << 32 | 3})
-            for address, size in blocks)
-        free = 6
-        slots = self.add(slots + bytes(16 * free))
-        segment = self.add(_tm.encode("tm_segment", {
-            "slots": slots, "capacity": len(blocks) + free, "live": len(blocks)}))
-        directory = self.add(struct.pack("<Q", segment))
-        # page 5 belongs to one shard: find out which by trying
-        for shard in range(LAYOUT["SHARDS"]):
-            table = [_tm.encode("tm_shard", {})] * LAYOUT["SHARDS"]
-            table[shard] = _tm.encode("tm_shard", {"directory": directory, "live": 2})
-            shards = self.add(b"".join(table))
-            generation = self.add(_tm.encode("tm_generation", {
-                "shards": shards, "node_chunks": chunks, "node_count": 4, "limit": 10,
-                "memory": 500, "id": 3, "traceback_count": 1}))
-            at = self.header - BASE
-            header = _tm.encode("tm_header", {
-                "magic": LAYOUT["MAGIC"], "version": LAYOUT["LAYOUT_VERSION"],
-                "header_size": LAYOUT["sizeof"]["tm_header"], "self": self.header,
-                "state": LAYOUT["STATE_TRACING"], "generation": generation, "memory": 70})
-            self.bytes[at:at + len(header)] = header
-            if _tm.find_block(self.read, self.header, 0x5000):
-                return
-        raise AssertionError("no shard holds the block")
+        shards = [_tm.encode("tm_shard", {})] * LAYOUT["SHARDS"]
+        for shard in {self.shard(address) for address, size in blocks}:
+            self.bytes += bytes(-len(self.bytes) % 4096)
+            segment = self.add(self.segment([(address, size) for address, size in blocks
+                                             if self.shard(address) == shard]))
+            shards[shard] = _tm.encode("tm_shard", {
+                "directory": self.add(struct.pack("<Q", segment))})
+        generation = self.add(_tm.encode("tm_generation", {
+            "shards": self.add(b"".join(shards)), "node_chunks": chunks, "node_count": 4,
+            "limit": 10, "memory": 500, "id": 3, "traceback_count": 1}))
+        at = self.header - BASE
+        header = _tm.encode("tm_header", {
+            "magic": LAYOUT["MAGIC"], "version": LAYOUT["LAYOUT_VERSION"],
+            "header_size": LAYOUT["sizeof"]["tm_header"], "self": self.header,
+            "state": LAYOUT["STATE_TRACING"], "generation": generation, "memory": 70})
+        self.bytes[at:at + len(header)] = header
+
+    @staticmethod
+    def shard(address):
+        half = (address * 0x9e3779b97f4a7c15 & 0xffffffffffffffff) >> 32
+        return half + ((half * (0xffffffff - half) >> 32) * 11 >> 5) >> 26
+
+    @staticmethod
+    def segment(blocks):
+        """Two slots for each block: sizes of all kinds have room."""
+        buckets = b""
+        for address, size in blocks:
+            large = size >= LAYOUT["KEY_LARGE"]
+            keys = [address << LAYOUT["KEY_ADDRESS_SHIFT"] | min(size, LAYOUT["KEY_LARGE"]),
+                    (LAYOUT["KEY_SIZE"] | size >> 32) * large, 0, 0, 0]
+            buckets += _tm.encode("tm_bucket", {
+                "key": struct.pack("<5Q", *keys),
+                "traceback": struct.pack("<5I", 3, (size & 0xffffffff) * large, 0, 0, 0)})
+        return buckets.ljust(LAYOUT["sizeof"]["tm_segment"], b"\0")
 
     def add(self, contents):
         self.bytes += bytes(-len(self.bytes) % 64)

@@ -22,9 +22,6 @@
 
 #define BASE UINT64_C(0x7f0000000000)
 #define SPACE (24u << 20)
-#ifndef CAPACITY
-#define CAPACITY 512u /* of a segment, in slots */
-#endif
 
 struct fake {
 	char *bytes; /* what is at BASE */
@@ -78,14 +75,8 @@ static uint32_t fake_node(struct fake *fake, uint64_t address, uint32_t parent)
 
 static uint64_t fake_segment(struct fake *fake)
 {
-	uint64_t slots = fake_alloc(fake, CAPACITY * sizeof(struct tm_slot));
-	uint64_t address = fake_alloc(fake, sizeof(struct tm_segment));
-	struct tm_segment *segment = at(fake, address);
-
-	segment->slots = slots;
-	segment->capacity = CAPACITY;
-	segment->depth = fake->depth;
-	return address;
+	fake->used = (fake->used + 4095) & ~(size_t)4095;
+	return fake_alloc(fake, sizeof(struct tm_segment)) | fake->depth;
 }
 
 static uint64_t *fake_entry(struct fake *fake, uint64_t address)
@@ -96,27 +87,45 @@ static uint64_t *fake_entry(struct fake *fake, uint64_t address)
 	return (uint64_t *)at(fake, directory) + tm_directory_index(address, fake->depth);
 }
 
-static void put_slot(struct fake *fake, uint64_t segment, uint64_t address, uint64_t size,
-		     uint32_t node)
+static struct tm_bucket *fake_bucket(struct fake *fake, uint64_t entry, uint32_t bucket)
 {
-	struct tm_slot *slots = at(fake, ((struct tm_segment *)at(fake, segment))->slots);
-	size_t place = address / 16 % CAPACITY;
+	return (struct tm_bucket *)at(fake, entry & ~TM_SEGMENT_DEPTH_MASK) + bucket;
+}
 
-	while (slots[place].key > TM_SLOT_DEAD)
-		place = (place + 1) % CAPACITY;
-	slots[place].key = address | size >> 32 << TM_ADDRESS_BITS;
-	slots[place].value = size << 32 | node;
+/* Readers look at all slots, so any place will do. */
+static void put_slot(struct fake *fake, uint64_t entry, uint64_t key, uint64_t size, uint32_t node)
+{
+	int large = size >= TM_KEY_LARGE;
+	uint32_t i = 1, slot;
+
+	for (;; i++) {
+		struct tm_bucket *bucket = fake_bucket(fake, entry, i);
+
+		assert_true(i < TM_SEGMENT_BUCKETS);
+		for (slot = 0; slot + (uint32_t)large < TM_BUCKET_SLOTS; slot++) {
+			if (bucket->key[slot] || (large && bucket->key[slot + 1]))
+				continue;
+			bucket->key[slot] = key | (large ? TM_KEY_LARGE : size);
+			bucket->traceback[slot] = node;
+			if (large) {
+				bucket->key[slot + 1] = TM_KEY_SIZE | size >> 32;
+				bucket->traceback[slot + 1] = (uint32_t)size;
+			}
+			return;
+		}
+	}
 }
 
 /* A block of another domain than 0. */
 static inline void fake_foreign(struct fake *fake, uint64_t address, uint64_t size, uint32_t node)
 {
-	put_slot(fake, *fake_entry(fake, address), address, size | UINT64_C(1) << 47, node);
+	put_slot(fake, *fake_entry(fake, address), address << TM_KEY_ADDRESS_SHIFT | TM_KEY_FOREIGN,
+		 size, node);
 }
 
 static void fake_block(struct fake *fake, uint64_t address, uint64_t size, uint32_t node)
 {
-	put_slot(fake, *fake_entry(fake, address), address, size, node);
+	put_slot(fake, *fake_entry(fake, address), address << TM_KEY_ADDRESS_SHIFT, size, node);
 }
 
 static void fake_init(struct fake *fake, uint32_t depth)

@@ -91,12 +91,12 @@ static void equal_tracebacks_merge_whatever_their_nodes(void **state)
 	fake_deinit(&fake);
 }
 
-static void dead_and_misplaced_slots_do_not_count(void **state)
+static void free_and_misplaced_slots_do_not_count(void **state)
 {
 	struct tm_image_buffer image;
 	struct tm_image_view view;
 	uint64_t address = 0x123450;
-	struct tm_slot *slots;
+	struct tm_bucket *bucket;
 	struct fake fake;
 	uint32_t node;
 
@@ -105,20 +105,25 @@ static void dead_and_misplaced_slots_do_not_count(void **state)
 	node = fake_node(&fake, 0x1111, fake_node(&fake, TM_NODE_ROOT, 0));
 	fake_block(&fake, address, 64, node);
 	/* in the middle of a split: the other half still holds a copy */
-	put_slot(&fake, *fake_entry(&fake, address) + 0, address + 0x10, 32, node);
 	for (uint64_t other = address;; other += 4096) {
 		if (*fake_entry(&fake, other) != *fake_entry(&fake, address)) {
-			put_slot(&fake, *fake_entry(&fake, other), address, 64, node);
+			put_slot(&fake, *fake_entry(&fake, other), address << TM_KEY_ADDRESS_SHIFT,
+				 64, node);
 			break;
 		}
 	}
-	slots = at(&fake, ((struct tm_segment *)at(&fake, *fake_entry(&fake, address)))->slots);
-	slots[0] = (struct tm_slot){TM_SLOT_DEAD, 0xffffffffffffffff};
-	slots[1] = (struct tm_slot){TM_SLOT_EMPTY, 0xffffffffffffffff};
+	fake_block(&fake, address + 0x10, TM_MAX_SIZE, node);
+	/* free, with what was there before, and the rest of a size whose block has gone */
+	bucket = fake_bucket(&fake, *fake_entry(&fake, address), 0);
+	bucket->traceback[0] = 0xffffffff;
+	bucket->traceback[1] = 0xffffffff;
+	bucket->key[2] = TM_KEY_SIZE | 77;
+	bucket->traceback[2] = 0xffffffff;
+	bucket->passed = 0xffffffff;
 	take(&fake, &image, &view);
 	assert_int_equal(view.header->row_count, 2);
 	assert_int_equal(row_of(&view, 64, 0)->count, 1);
-	assert_int_equal(row_of(&view, 32, 0)->count, 1);
+	assert_int_equal(row_of(&view, TM_MAX_SIZE, 0)->count, 1);
 	free(image.bytes);
 	fake_deinit(&fake);
 }
@@ -273,13 +278,14 @@ static void counters_are_exact_for_one_thread(void **state)
 	counters = at(&fake, fake.counters);
 	counters[7] = (struct tm_counter){.delta = -100, .max_delta = 500};
 	shards = at(&fake, fake.shards);
-	shards[3].live = 5;
-	shards[60].live = 6;
+	for (uint64_t i = 0; i < 11; i++)
+		fake_block(&fake, 0x5000 + 4096 * i, 16, fake_node(&fake, TM_NODE_ROOT | i, 0));
 	shards[60].untracked_frees = 9;
 	assert_null(tm_image_status(&memory, fake.header, &status));
 	assert_int_equal(status.counts.current, 900);
 	assert_int_equal(status.counts.peak, 1500);
 	assert_int_equal(status.blocks, 11);
+	assert_int_equal(status.tracebacks, 11);
 	assert_int_equal(status.untracked_frees, 9);
 	counters[8].delta = 10; /* of two threads, nobody knows what came first */
 	assert_null(tm_image_status(&memory, fake.header, &status));
@@ -344,16 +350,17 @@ static void damage_has_a_clear_line(void **state)
 	generation->limit = 1001;
 	assert_damage(&fake, "its limit is 1001 frames");
 	generation->limit = 10;
-	((struct tm_segment *)at(&fake, *fake_entry(&fake, 0x5000)))->capacity = 8193;
-	assert_damage(&fake, "has 8193 slots");
-	((struct tm_segment *)at(&fake, *fake_entry(&fake, 0x5000)))->capacity = CAPACITY;
+	kept = *fake_entry(&fake, 0x5000);
+	*fake_entry(&fake, 0x5000) = BASE - 4096;
+	assert_damage(&fake, "cannot read a segment at 0x7efffffff000");
+	*fake_entry(&fake, 0x5000) = kept;
 
 	((struct tm_module_list *)at(&fake, fake.modules))->count = 70000;
 	assert_damage(&fake, "it lists 70000 modules");
 	((struct tm_module_list *)at(&fake, fake.modules))->count = 2;
 
-	header->version = 2;
-	assert_damage(&fake, "has layout version 2, this plugin reads version 1");
+	header->version = 1;
+	assert_damage(&fake, "has layout version 1, this plugin reads version 2");
 	header->version = TM_LAYOUT_VERSION;
 	header->self++;
 	assert_damage(&fake, "does not describe itself");
@@ -489,7 +496,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(equal_blocks_are_one_row),
 		cmocka_unit_test(equal_tracebacks_merge_whatever_their_nodes),
-		cmocka_unit_test(dead_and_misplaced_slots_do_not_count),
+		cmocka_unit_test(free_and_misplaced_slots_do_not_count),
 		cmocka_unit_test(entries_may_share_a_segment),
 		cmocka_unit_test(nothing_traced_is_an_empty_image),
 		cmocka_unit_test(blocks_of_several_domains_share_an_address),
