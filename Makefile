@@ -200,7 +200,7 @@ FUZZ_FLAGS    = $(STANDARD) -O1 -g $(filter-out -Wstrict-prototypes,$(WARNINGS))
 	-DTM_HOST_TEST -fsanitize=fuzzer,address,undefined -fno-sanitize=alignment \
 	-fno-sanitize-recover=undefined -Iinclude -Ihelper -Igdb-plugin/native -Itests/unit \
 	-DPy_LIMITED_API=0x03090000 -isystem $(PYTHON_INCLUDE)
-FUZZ_LIBS     = -Wl,--as-needed -lcmocka -ldw -lelf -lZydis -lzstd -l:libstdc++.so.6 \
+FUZZ_LIBS     = $(NATIVE_LIBS) -lcmocka \
 	$(shell $(PYTHON)-config --embed --ldflags)
 
 $B/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) $(TEST_HEADERS) tests/fuzz/fuzz.h
