@@ -34,6 +34,13 @@ struct function {
 	size_t call_capacity;
 };
 
+/* Names of a unit's files, once they were asked for. */
+struct files {
+	Dwarf_Files *of;
+	const char **names;
+	size_t count;
+};
+
 struct tm_unit {
 	Dwarf_Die die;    /* with the line table */
 	Dwarf_Die source; /* with the functions: the same, or of the split unit */
@@ -43,6 +50,8 @@ struct tm_unit {
 	size_t function_count;
 	size_t function_capacity;
 	struct tm_ranges ranges; /* of the functions */
+	struct files line_files; /* of `die` … */
+	struct files call_files; /* … and of `source` */
 };
 
 /* What one walk fills. */
@@ -255,8 +264,8 @@ static size_t find_calls(struct function *function, uint64_t address, struct inl
 /* ---- places ------------------------------------------------- */
 
 /* libdw leaves names relative to where the compiler ran, but for those right there. */
-static const char *file_name(struct tm_unit *unit, Dwarf_Files *files, size_t index,
-			     struct tm_strings *strings)
+static const char *make_file_name(struct tm_unit *unit, Dwarf_Files *files, size_t index,
+				  struct tm_strings *strings)
 {
 	const char *name = dwarf_filesrc(files, index, NULL, NULL);
 	char joined[MAX_PATH_LENGTH];
@@ -279,6 +288,30 @@ static const char *file_name(struct tm_unit *unit, Dwarf_Files *files, size_t in
 	return tm_strings_keep_path(strings, joined);
 }
 
+/* As make_file_name(), each made once. */
+static const char *file_name(struct tm_unit *unit, struct files *known, Dwarf_Files *files,
+			     size_t index, struct tm_strings *strings)
+{
+	if (known->of != files) {
+		free(known->names);
+		*known = (struct files){.of = files};
+	}
+	if (index >= known->count) {
+		size_t count = index + 64;
+		const char **names = realloc(known->names, count * sizeof(*names));
+
+		if (!names)
+			return NULL;
+		for (size_t i = known->count; i < count; i++)
+			names[i] = NULL;
+		known->names = names;
+		known->count = count;
+	}
+	if (!known->names[index])
+		known->names[index] = make_file_name(unit, files, index, strings);
+	return known->names[index];
+}
+
 /* The place of an address by the line table. */
 static void find_line(struct tm_object *object, struct tm_unit *unit, struct tm_strings *strings,
 		      uint64_t address, struct tm_frame_name *ret)
@@ -296,7 +329,7 @@ static void find_line(struct tm_object *object, struct tm_unit *unit, struct tm_
 		return;
 	}
 	if (dwarf_line_file(line, &files, &index) == 0)
-		ret->file = file_name(unit, files, index, strings);
+		ret->file = file_name(unit, &unit->line_files, files, index, strings);
 	if (dwarf_lineno(line, &number) == 0 && number > 0)
 		ret->line = (uint32_t)number;
 }
@@ -315,7 +348,7 @@ static void find_call_line(struct tm_unit *unit, struct tm_strings *strings, Dwa
 		ret->line = (uint32_t)value;
 	if (dwarf_formudata(dwarf_attr(call, DW_AT_call_file, &attribute), &value) == 0 &&
 	    dwarf_getsrcfiles(&unit->source, &files, &count) == 0 && value < count)
-		ret->file = file_name(unit, files, value, strings);
+		ret->file = file_name(unit, &unit->call_files, files, value, strings);
 }
 
 /* ---- units ------------------------------------------------------------ */
@@ -402,8 +435,11 @@ static bool index_units(struct tm_object *object)
 
 void tm_object_units_deinit(struct tm_object *object)
 {
-	for (size_t i = 0; i < object->unit_count; i++)
+	for (size_t i = 0; i < object->unit_count; i++) {
 		unit_forget_functions(&object->units[i]);
+		free(object->units[i].line_files.names);
+		free(object->units[i].call_files.names);
+	}
 	free(object->units);
 	tm_ranges_deinit(&object->unit_ranges);
 	object->units = NULL;

@@ -45,8 +45,7 @@ static Dwarf_Die find_declaration(Dwarf_Die *die, bool *damaged)
 }
 
 /* The declarations of the unit, read the first time; NULL when memory runs out. */
-static struct tm_scopes *scopes_of(struct tm_object *object, Dwarf_Die *unit,
-				   struct tm_strings *strings)
+static struct tm_scopes *scopes_of(struct tm_object *object, Dwarf_Die *unit)
 {
 	struct tm_scopes *scopes;
 
@@ -58,9 +57,9 @@ static struct tm_scopes *scopes_of(struct tm_object *object, Dwarf_Die *unit,
 		return NULL;
 	object->scopes = scopes;
 	scopes += object->scope_count;
-	*scopes = (struct tm_scopes){.unit = unit->cu};
+	*scopes = (struct tm_scopes){0};
 	object->scope_count++;
-	return tm_scopes_read(scopes, unit, strings, &object->damaged) ? scopes : NULL;
+	return tm_scopes_read(scopes, unit, &object->damaged) ? scopes : NULL;
 }
 
 /* For a function in scopes without a linkage name; NULL for any other. */
@@ -71,8 +70,8 @@ static const char *scoped_name(struct tm_object *object, Dwarf_Die *die, struct 
 
 	if (!dwarf_diecu(&declaration, &unit, NULL, NULL) || !has_scopes(dwarf_srclang(&unit)))
 		return NULL;
-	scopes = scopes_of(object, &unit, strings);
-	return scopes ? tm_scopes_find(scopes, &declaration) : NULL;
+	scopes = scopes_of(object, &unit);
+	return scopes ? tm_scopes_find(scopes, &declaration, strings) : NULL;
 }
 
 /* ---- names ------------------------------------------------------------ */

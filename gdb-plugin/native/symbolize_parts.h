@@ -180,23 +180,25 @@ void tm_object_symbols_deinit(struct tm_object *object);
 /* ---- names put together from scopes: symbolize_scopes.c --------------- */
 
 struct tm_scope {
-	const void *die;  /* of a function's declaration: Dwarf_Die.addr */
-	const char *name; /* in full */
+	const void *die;  /* of a namespace, class or function: Dwarf_Die.addr */
+	const char *name; /* in full, once it was asked for; or NULL */
+	uint32_t parent;  /* index of the scope around it, or TM_NO_INDEX */
+	bool named;       /* it was asked for */
 };
 
 struct tm_scopes {
-	const void *unit;       /* Dwarf_CU */
+	Dwarf_CU *unit;
 	struct tm_scope *items; /* sorted by die */
 	size_t count;
 	size_t capacity;
 };
 
-/* Reads the declarations of a unit; false when memory runs out. */
-bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_strings *strings,
-		    bool *damaged);
+/* Reads the scopes of a unit; false when memory runs out. */
+bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, bool *damaged);
 
-/* The full name of a function without a linkage name, or NULL. */
-const char *tm_scopes_find(const struct tm_scopes *scopes, const Dwarf_Die *die);
+/* The full name of a function without a linkage name; NULL without, or when memory runs out. */
+const char *tm_scopes_find(struct tm_scopes *scopes, const Dwarf_Die *die,
+			   struct tm_strings *strings);
 void tm_scopes_deinit(struct tm_scopes *scopes);
 
 /* ---- names of functions: symbolize_functions.c ------------------------- */

@@ -19,7 +19,6 @@
 struct walk {
 	struct tm_die_walk dies;
 	struct tm_scopes *scopes;
-	struct tm_strings *strings;
 	bool out_of_memory;
 };
 
@@ -30,70 +29,86 @@ static const char *own_string(Dwarf_Die *die, unsigned int name)
 	return dwarf_formstring(dwarf_attr(die, name, &attribute));
 }
 
-/* Names that would be cut are left out: NULL, as when memory runs out. */
-static const char *join(struct walk *walk, const char *scope, const char *name)
-{
-	char joined[MAX_NAME];
-	const char *kept;
-	int needed;
+/* ---- the tree of scopes ----------------------------------------------- */
 
-	needed = snprintf(joined, sizeof(joined), "%s%s%s", scope, *scope ? "::" : "", name);
-	if (needed < 0 || (size_t)needed >= sizeof(joined))
-		return NULL;
-	kept = tm_strings_keep(walk->strings, joined);
-	if (!kept)
-		walk->out_of_memory = true;
-	return kept;
-}
-
-static void add_scope(struct walk *walk, const Dwarf_Die *die, const char *name)
+static uint32_t add_scope(struct walk *walk, const Dwarf_Die *die, uint32_t parent)
 {
 	struct tm_scopes *scopes = walk->scopes;
 
 	if (scopes->count == scopes->capacity) {
-		size_t capacity = scopes->capacity ? scopes->capacity * 2 : 64;
-		struct tm_scope *items = realloc(scopes->items, capacity * sizeof(*items));
+		size_t capacity = scopes->capacity ? scopes->capacity * 2 : 256;
+		struct tm_scope *items = capacity < TM_NO_INDEX
+						 ? realloc(scopes->items, capacity * sizeof(*items))
+						 : NULL;
 
 		if (!items) {
 			walk->out_of_memory = true;
-			return;
+			return parent;
 		}
 		scopes->items = items;
 		scopes->capacity = capacity;
 	}
-	scopes->items[scopes->count++] = (struct tm_scope){.die = die->addr, .name = name};
+	scopes->items[scopes->count] = (struct tm_scope){.die = die->addr, .parent = parent};
+	return (uint32_t)scopes->count++;
 }
 
-static const char *find_unsorted(const struct tm_scopes *scopes, const void *die)
+static void walk_scopes(struct walk *walk, Dwarf_Die *parent, uint32_t scope, unsigned int depth)
 {
-	for (size_t i = scopes->count; i > 0; i--)
-		if (scopes->items[i - 1].die == die)
-			return scopes->items[i - 1].name;
-	return NULL;
+	Dwarf_Die die;
+
+	if (depth > MAX_DEPTH || !tm_die_child(&walk->dies, parent, &die))
+		return;
+	do {
+		uint32_t inner = scope;
+
+		switch (dwarf_tag(&die)) {
+		case DW_TAG_subprogram:
+			/* A copy of a function that is elsewhere. */
+			if (dwarf_hasattr(&die, DW_AT_abstract_origin))
+				break;
+			/* fall through */
+		case DW_TAG_namespace:
+		case DW_TAG_structure_type:
+		case DW_TAG_class_type:
+		case DW_TAG_union_type:
+			inner = add_scope(walk, &die, scope);
+			/* fall through */
+		case DW_TAG_lexical_block:
+			walk_scopes(walk, &die, inner, depth + 1);
+			break;
+		default:
+			break;
+		}
+	} while (!walk->out_of_memory && tm_die_sibling(&walk->dies, &die));
 }
 
-/* The full name of a function's DIE; NULL for copies of one (with DW_AT_abstract_origin). */
-static const char *name_of_function(struct walk *walk, Dwarf_Die *die, const char *scope)
+bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, bool *damaged)
 {
-	const char *name = own_string(die, DW_AT_linkage_name);
-	Dwarf_Attribute attribute;
-	Dwarf_Die declaration;
+	struct walk walk = {.scopes = scopes};
 
-	if (name && !strncmp(name, "_Z", 2))
-		return tm_strings_keep_function(walk->strings, name);
-	name = own_string(die, DW_AT_name);
-	if (name) {
-		name = join(walk, scope, name);
-		if (name)
-			add_scope(walk, die, name);
-		return name;
-	}
-	if (!dwarf_formref_die(dwarf_attr(die, DW_AT_specification, &attribute), &declaration))
+	scopes->unit = unit->cu;
+	walk_scopes(&walk, unit, TM_NO_INDEX, 0);
+	*damaged |= walk.dies.damaged;
+	return !walk.out_of_memory;
+}
+
+/* ---- names ------------------------------------------------------------ */
+
+static const char *find_name(struct tm_scopes *scopes, const void *die, struct tm_strings *strings,
+			     unsigned int steps);
+
+/* Names that would be cut are left out: NULL, as when memory runs out. */
+static const char *join(struct tm_strings *strings, const char *scope, const char *name)
+{
+	char joined[MAX_NAME];
+	int needed;
+
+	if (!scope)
 		return NULL;
-	name = own_string(&declaration, DW_AT_linkage_name);
-	if (name && !strncmp(name, "_Z", 2))
-		return tm_strings_keep_function(walk->strings, name);
-	return find_unsorted(walk->scopes, declaration.addr);
+	needed = snprintf(joined, sizeof(joined), "%s%s%s", scope, *scope ? "::" : "", name);
+	if (needed < 0 || (size_t)needed >= sizeof(joined))
+		return NULL;
+	return tm_strings_keep(strings, joined);
 }
 
 /* Also the start of "operator()<int>", as a lambda with `auto` has it. */
@@ -119,38 +134,63 @@ static const char *name_of_class(Dwarf_Die *die)
 	return "(anonymous class)";
 }
 
-static void walk_scopes(struct walk *walk, Dwarf_Die *parent, const char *scope, unsigned int depth)
+/* The last part of a scope's name; or with *whole all of it. */
+static const char *own_name(struct tm_scopes *scopes, Dwarf_Die *die, struct tm_strings *strings,
+			    unsigned int steps, bool *whole)
 {
+	Dwarf_Attribute attribute;
+	Dwarf_Die declaration;
+	const char *name;
+
+	switch (dwarf_tag(die)) {
+	case DW_TAG_namespace:
+		name = own_string(die, DW_AT_name);
+		return name ? name : "(anonymous namespace)";
+	case DW_TAG_subprogram:
+		break;
+	default:
+		return name_of_class(die);
+	}
+	name = own_string(die, DW_AT_linkage_name);
+	if (name && !strncmp(name, "_Z", 2)) {
+		*whole = true;
+		return tm_strings_keep_function(strings, name);
+	}
+	name = own_string(die, DW_AT_name);
+	if (name)
+		return name;
+	*whole = true;
+	if (!dwarf_formref_die(dwarf_attr(die, DW_AT_specification, &attribute), &declaration))
+		return NULL;
+	name = own_string(&declaration, DW_AT_linkage_name);
+	if (name && !strncmp(name, "_Z", 2))
+		return tm_strings_keep_function(strings, name);
+	return find_name(scopes, declaration.addr, strings, steps);
+}
+
+static const char *full_name(struct tm_scopes *scopes, uint32_t index, struct tm_strings *strings,
+			     unsigned int steps)
+{
+	struct tm_scope *scope;
+	bool whole = false;
 	Dwarf_Die die;
+	const char *name;
 
-	if (!scope || depth > MAX_DEPTH || !tm_die_child(&walk->dies, parent, &die))
-		return;
-	do {
-		const char *name;
-
-		switch (dwarf_tag(&die)) {
-		case DW_TAG_namespace:
-			name = own_string(&die, DW_AT_name);
-			name = join(walk, scope, name ? name : "(anonymous namespace)");
-			walk_scopes(walk, &die, name, depth + 1);
-			break;
-		case DW_TAG_structure_type:
-		case DW_TAG_class_type:
-		case DW_TAG_union_type:
-			name = join(walk, scope, name_of_class(&die));
-			walk_scopes(walk, &die, name, depth + 1);
-			break;
-		case DW_TAG_subprogram:
-			name = name_of_function(walk, &die, scope);
-			walk_scopes(walk, &die, name, depth + 1);
-			break;
-		case DW_TAG_lexical_block:
-			walk_scopes(walk, &die, scope, depth + 1);
-			break;
-		default:
-			break;
-		}
-	} while (!walk->out_of_memory && tm_die_sibling(&walk->dies, &die));
+	if (index == TM_NO_INDEX)
+		return "";
+	if (!steps)
+		return NULL;
+	scope = &scopes->items[index];
+	if (!scope->named) {
+		die = (Dwarf_Die){.addr = (void *)scope->die, .cu = scopes->unit};
+		name = own_name(scopes, &die, strings, steps - 1, &whole);
+		if (name && !whole)
+			name = join(strings, full_name(scopes, scope->parent, strings, steps - 1),
+				    name);
+		scope->name = name;
+		scope->named = true;
+	}
+	return scope->name;
 }
 
 static int compare_scopes(const void *left, const void *right)
@@ -160,27 +200,23 @@ static int compare_scopes(const void *left, const void *right)
 	return (a->die > b->die) - (a->die < b->die);
 }
 
-bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_strings *strings,
-		    bool *damaged)
+/* They were found in the order of their addresses. */
+static const char *find_name(struct tm_scopes *scopes, const void *die, struct tm_strings *strings,
+			     unsigned int steps)
 {
-	struct walk walk = {.scopes = scopes, .strings = strings};
-
-	walk_scopes(&walk, unit, "", 0);
-	*damaged |= walk.dies.damaged;
-	if (scopes->count)
-		qsort(scopes->items, scopes->count, sizeof(*scopes->items), compare_scopes);
-	return !walk.out_of_memory;
-}
-
-const char *tm_scopes_find(const struct tm_scopes *scopes, const Dwarf_Die *die)
-{
-	const struct tm_scope wanted = {.die = die->addr};
+	const struct tm_scope wanted = {.die = die};
 	const struct tm_scope *found = NULL;
 
 	if (scopes->count)
 		found = bsearch(&wanted, scopes->items, scopes->count, sizeof(wanted),
 				compare_scopes);
-	return found ? found->name : NULL;
+	return found ? full_name(scopes, (uint32_t)(found - scopes->items), strings, steps) : NULL;
+}
+
+const char *tm_scopes_find(struct tm_scopes *scopes, const Dwarf_Die *die,
+			   struct tm_strings *strings)
+{
+	return find_name(scopes, die->addr, strings, MAX_DEPTH);
 }
 
 void tm_scopes_deinit(struct tm_scopes *scopes)
