@@ -9,14 +9,27 @@
 #include "symbolize.h"
 
 #define ADDRESSES_BETWEEN_SIGNALS 64
+#define TEXTS 512u /* a power of 2 */
+
+/* Python's strings, by the address of the symbolizer's. */
+struct texts {
+	const char *keys[TEXTS];
+	PyObject *values[TEXTS];
+};
 
 struct symbolizer_object {
 	PyObject_HEAD struct tm_symbolizer *symbolizer;
+	struct texts texts;
 };
 
 static struct tm_symbolizer *of(PyObject *self)
 {
 	return ((struct symbolizer_object *)self)->symbolizer;
+}
+
+static struct texts *texts_of(PyObject *self)
+{
+	return &((struct symbolizer_object *)self)->texts;
 }
 
 /* A list with the file-system bytes of each path of a sequence. */
@@ -88,11 +101,19 @@ static PyObject *symbolizer_new(PyTypeObject *type, PyObject *arguments, PyObjec
 	return self;
 }
 
+static void forget_texts(struct texts *texts)
+{
+	for (size_t i = 0; i < TEXTS; i++)
+		Py_CLEAR(texts->values[i]);
+	*texts = (struct texts){0};
+}
+
 static void symbolizer_dealloc(PyObject *self)
 {
 	PyTypeObject *type = Py_TYPE(self);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
+	forget_texts(texts_of(self));
 	tm_symbolizer_free(of(self));
 	release(self);
 	Py_DecRef((PyObject *)type);
@@ -148,27 +169,56 @@ static PyObject *add_module(PyObject *self, PyObject *arguments, PyObject *keywo
 	Py_RETURN_NONE;
 }
 
-/* Strings out of files have no encoding: undecodable bytes come through as file names do. */
-static PyObject *text_or_none(const char *text)
+/*
+ * Strings out of files have no encoding: undecodable bytes come through as file
+ * names do.  The symbolizer keeps each string once; so is most of what is made of them.
+ */
+static PyObject *text_or_none(struct texts *texts, const char *text)
 {
+	size_t slot = (uintptr_t)text * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (TEXTS - 1);
+
 	if (!text)
 		Py_RETURN_NONE;
-	return PyUnicode_DecodeFSDefault(text);
+	if (texts->keys[slot] != text) {
+		PyObject *value = PyUnicode_DecodeFSDefault(text);
+
+		if (!value)
+			return NULL;
+		Py_XDECREF(texts->values[slot]);
+		texts->values[slot] = value;
+		texts->keys[slot] = text;
+	}
+	Py_INCREF(texts->values[slot]);
+	return texts->values[slot];
 }
 
-static PyObject *frame_tuple(const struct tm_frame_name *frame)
+static PyObject *frame_tuple(struct texts *texts, const struct tm_frame_name *frame)
 {
-	return Py_BuildValue("(NkNNKN)", text_or_none(frame->file), (unsigned long)frame->line,
-			     text_or_none(frame->function), text_or_none(frame->module),
-			     (unsigned long long)frame->offset, PyBool_FromLong(frame->inlined));
+	PyObject *items[] = {
+		text_or_none(texts, frame->file),           PyLong_FromUnsignedLong(frame->line),
+		text_or_none(texts, frame->function),       text_or_none(texts, frame->module),
+		PyLong_FromUnsignedLongLong(frame->offset), PyBool_FromLong(frame->inlined),
+	};
+	Py_ssize_t count = sizeof(items) / sizeof(*items);
+	PyObject *tuple = PyTuple_New(count);
+
+	for (Py_ssize_t i = 0; i < count; i++) {
+		if (!items[i])
+			Py_CLEAR(tuple);
+		if (tuple)
+			PyTuple_SetItem(tuple, i, items[i]);
+		else
+			Py_XDECREF(items[i]);
+	}
+	return tuple;
 }
 
-static PyObject *frame_list(const struct tm_frame_name *frames, size_t count)
+static PyObject *frame_list(struct texts *texts, const struct tm_frame_name *frames, size_t count)
 {
 	PyObject *list = PyList_New((Py_ssize_t)count);
 
 	for (size_t i = 0; list && i < count; i++) {
-		PyObject *frame = frame_tuple(&frames[i]);
+		PyObject *frame = frame_tuple(texts, &frames[i]);
 
 		if (!frame || PyList_SetItem(list, (Py_ssize_t)i, frame) < 0) {
 			Py_DecRef(list);
@@ -188,7 +238,7 @@ static PyObject *resolve_one(PyObject *self, PyObject *item)
 	if (PyErr_Occurred())
 		return NULL;
 	error = tm_symbolizer_resolve(of(self), address, &frames, &count);
-	return error ? tm_raise(error) : frame_list(frames, count);
+	return error ? tm_raise(error) : frame_list(texts_of(self), frames, count);
 }
 
 static PyObject *resolve(PyObject *self, PyObject *given)
@@ -234,6 +284,7 @@ static PyObject *complaints(PyObject *self, PyObject *arguments)
 static PyObject *clear(PyObject *self, PyObject *arguments)
 {
 	(void)arguments;
+	forget_texts(texts_of(self));
 	tm_symbolizer_clear(of(self));
 	Py_RETURN_NONE;
 }
