@@ -68,6 +68,23 @@ class Blocks(TestCase):
         self.assertEqual((status["current"], status["blocks"]),
                          (documents[-1]["total_size"], documents[-1]["total_count"]))
 
+    def test_timeline(self):
+        gdb = self.started("100000", "5")
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "over time.html")
+            self.assertOneLine(gdb.run(f"tm timeline '{path}'"),
+                               r'^Nothing was watched yet: use "tm watch" first\.$')
+            documents = [json.loads(line) for line in
+                         gdb.run("tm watch -json -count 3 -interval 0.1").splitlines()]
+            self.assertOneLine(gdb.run(f"tm timeline '{path}'"),
+                               rf"^Timeline of 3 snapshots written to {path} \(\S+ KiB\)\.$")
+            text = path.read_text()
+            data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+            self.assertEqual([each[1] for each in data["rounds"]],
+                             [each["total_size"] for each in documents])
+            self.assertOneLine(gdb.run("tm timeline /nowhere/x.html"), "^Cannot write /nowhere/")
+            self.assertEqual(gdb.json(f"tm timeline -json '{path}'")["snapshots"], 3)
+
     def test_keys(self):
         gdb = self.started("100000", "5")
         self.assertRegex(gdb.run("tm watch -count 2 -interval 0.1 -limit 1 function"),

@@ -1,4 +1,4 @@
-"""The command that watches a running process.
+"""The commands that watch a running process, and plot what they saw.
 
 May use: tm.running to let it run, tm.live for drawings, tm.series to keep what it saw.
 Must never write escape sequences anywhere but to a terminal.
@@ -15,11 +15,15 @@ from tm.commands import selection, sources, style, terminal
 from tm.commands.framework import TmCommand, command
 from tm.commands.output import plural, printable, write, write_json
 from tm.commands.reports import DOMAIN, KEY, LIMIT, limit_of
+from tm.commands.snapshots import FILE, path_of
+from tm.errors import TmError
+from tm.exports import timeline
 from tm.live import Picture, Row
 from tm.options import Declaration, Option, Parsed
 from tm.render import place_text
 from tm.series import KEPT_LINES, Series
 from tm.statistics import format_size
+from tm.wholefile import write_whole
 
 FRAMES_SHOWN = 3  # of a traceback, on its line
 ROWS_BESIDE = 5  # of the terminal that are not for the table
@@ -255,3 +259,32 @@ def _ending(series: Series, stop: running.Stop, seconds: float) -> str:
     why = "  Ended with the process." if stop.has_ended else \
         "" if stop.is_ours or stop.is_users else "  Ended where the program stopped."
     return text + "." + why
+
+
+@command
+class Timeline(TmCommand):
+    declaration = Declaration(
+        name="timeline",
+        summary="Plot what \"tm watch\" saw last, as a page for a browser.",
+        arguments=(FILE,),
+        details="The total and the lines with the highest peaks over time, in one file that needs\n"
+                "no network.  The file is written whole or not at all.",
+        examples=("tm timeline heap-over-time.html",),
+        json=True)
+
+    def run(self, values: Parsed, from_tty: bool) -> None:
+        series = Watched.series
+        if series is None or not series.rounds:
+            raise TmError('Nothing was watched yet: use "tm watch" first.')
+        path = path_of(values.file)
+        page = timeline.contents(series)
+        try:
+            write_whole(path, page)
+        except OSError as error:
+            raise TmError("Cannot write %s: %s." % (path, error.strerror)) from None
+        if values.json:
+            write_json({"command": "timeline", "file": path, "file_size": len(page),
+                        "snapshots": len(series.rounds), "peak": series.peak().size})
+            return
+        write("Timeline of %s written to %s (%s)."
+              % (plural(len(series.rounds), "snapshot"), path, format_size(len(page))))
