@@ -1,6 +1,5 @@
 /*
- * Heavy with templates and inlined calls: what the compiler is measured on, and, built
- * with debug info, an object to look up names in.  Never run.
+ * Heavy with templates and inlined calls: an object to look up names in.  Never run.
  */
 #include <functional>
 #include <iostream>
@@ -10,10 +9,6 @@
 #include <sstream>
 #include <string>
 #include <vector>
-
-#ifndef PARSERS
-#define PARSERS 20
-#endif
 
 template <int number> struct Parser {
 	std::map<std::string, std::vector<int>> found;
@@ -51,5 +46,5 @@ template <int number> std::string all(const std::string &text)
 
 std::string parse_all(const std::string &text)
 {
-	return all<PARSERS>(text);
+	return all<20>(text);
 }

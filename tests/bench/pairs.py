@@ -21,7 +21,7 @@ TIMERS = ("wall", "processor")
 COLUMNS = {"live 1,000": (1, 1000), "live 100,000": (1, 100000), "live 1,000,000": (1, 1000000),
            "2 threads, 100,000 each": (2, 100000)}
 TIMEOUT = 60
-COLUMN_SECONDS = 60  # after which no round of a column is begun
+COLUMN_SECONDS = 45  # after which no round of a column is begun
 
 
 def json_line(output):

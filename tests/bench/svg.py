@@ -9,7 +9,7 @@ import math
 WIDTH, HEIGHT = 760, 470
 LEFT, RIGHT, TOP, BOTTOM = 78, 170, 56, 62
 # Told apart also without colors: each line has its own marker.
-COLORS = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#be185d")
+COLORS = ("#3b82f6", "#ea6a12", "#16a34a", "#a855f7", "#b8860b", "#db2777")
 STYLE = """
 svg { background: #ffffff; font: 13px sans-serif; }
 text { fill: #1f2328; } .grid { stroke: #d0d7de; stroke-width: 1; } .minor { stroke: #eef1f4; }

@@ -98,20 +98,19 @@ class Floor(Variant):
 
 
 class Heaptrack(Variant):
-    """With its interpreter beside it, as it is used, or writing raw data alone."""
+    """With its interpreter beside it, as it is used."""
 
     slow = 3
     tells_status = False
 
-    def __init__(self, raw=False):
+    def __init__(self):
         super().__init__("heaptrack")
-        self.options = ["--raw"] if raw else []
 
     def missing(self):
         return None if shutil.which("heaptrack") else "heaptrack is not installed"
 
     def command(self, program, folder):
-        return ["heaptrack", *self.options, "-o", f"{folder}/heaptrack", *program], {}
+        return ["heaptrack", "-o", f"{folder}/heaptrack", *program], {}
 
 
 class Preload(Variant):

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 
-from variants import BENCH, BUILD, PYTHON, Failed, end_session, environment_of
+from variants import BUILD, PYTHON, Failed, end_session, environment_of
 
 SQL = """
 create table t(id integer primary key, name text, size integer);
@@ -63,6 +63,21 @@ AWK = """BEGIN {{
 }}
 """
 
+C_FUNCTION = """
+int f{number}(const struct item *items, int count)
+{{
+    int sum = {number};
+    for (int i = 0; i < count; i++)
+        switch (items[i].kind) {{
+        case 0: sum += items[i].value * {number}; break;
+        case 1: sum ^= items[i].value >> {shift}; break;
+        case 2: sum += items[i].value % (sum | 1); break;
+        default: sum -= f{before}(items + i, count / 2);
+        }}
+    return sum;
+}}
+"""
+
 EXIT_TIME = BUILD / "exit_time.so"
 
 
@@ -77,7 +92,6 @@ class Workload:
     """A program that does its work and ends."""
 
     tracemalloc = False  # whether CPython's own is a peer
-    raw = False  # whether heaptrack's interpreter does not survive it
 
     def __init__(self, name, program, command, environment=None):
         """`command(scale)`: the whole command line."""
@@ -119,10 +133,6 @@ def error_lines(variant, command, environment, timeout):
 
 class Python(Workload):
     tracemalloc = True
-
-
-class Compiler(Workload):
-    raw = True
 
 
 class Redis(Workload):
@@ -183,13 +193,16 @@ def xml_command(scale):
 
 
 def compiler_command(scale):
-    """The compiler proper, on a source that is preprocessed."""
-    defines = [f"-DPARSERS={max(int(4 * scale), 1)}"]
-    subprocess.run(["g++", "-E", *defines, "-o", BUILD / "inlined.ii", BENCH / "inlined.cc"],
-                   check=True)
-    proper = subprocess.run(["g++", "-print-prog-name=cc1plus"], stdout=subprocess.PIPE,
+    """The compiler proper, on a source of many functions that call each other.
+
+    Of C: heaptrack's interpreter ends early on the C++ compiler, which then waits for it.
+    """
+    source = "struct item { int kind, value; };\n" + "".join(
+        C_FUNCTION.format(number=number, before=max(number - 1, 0), shift=number % 5)
+        for number in range(int(120 * scale) or 1))
+    proper = subprocess.run(["gcc", "-print-prog-name=cc1"], stdout=subprocess.PIPE,
                             text=True, check=True).stdout.strip()
-    return [proper, "-quiet", "-O1", "-o", "/dev/null", str(BUILD / "inlined.ii")]
+    return [proper, "-quiet", "-O2", "-o", "/dev/null", stored("program.c", source)]
 
 
 def redis_command(scale):
@@ -207,5 +220,5 @@ def workloads():
         Workload("xmllint", "/usr/bin/xmllint", xml_command),
         Workload("perl", "/usr/bin/perl", perl_command),
         Workload("gawk", "/usr/bin/gawk", awk_command),
-        Compiler("c++ compiler", "g++", compiler_command),
+        Workload("c compiler", "gcc", compiler_command),
     ]
