@@ -87,6 +87,15 @@ class Install(unittest.TestCase):
         for line, text in zip(lines, expected.split("##\n")):
             self.assertEqual(self.gdb(line), text, line)
 
+    def test_a_gdb_without_gdbinit_d_finds_it_in_its_data_directory(self):
+        data = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()), "gdb")
+        shutil.copytree("/usr/share/gdb/python", data / "python")
+        shutil.copy(self.root / "etc/gdb/gdbinit.d/tm.py", data / "python/gdb/command/")
+        text = self.gdb("help tm stop", LOADED, "tm status",
+                        options=["-nx", "-batch", f"--data-directory={data}"])
+        self.assertRegex(text, r"(?s)\AStop tracing: .*\n\['tm_autoload', 'tm_words'\]\n"
+                         r"Not tracing: there is no process\.\n\Z")
+
     def test_settings_are_taken_over(self):
         text = self.gdb("set tm frames 25", "set tm limit unlimited", "set tm inline off",
                         "set tm filename basename", "set tm frames 1001", "tm skip", "show tm")

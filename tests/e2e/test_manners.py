@@ -95,6 +95,12 @@ class OnATerminal(TestCase):
             gdb.run(line)
             self.assertNotIn(GREEN, gdb.run("tm top"), line)
 
+    def test_names_cannot_control_the_terminal(self):
+        gdb = self.session()
+        text = gdb.python("from tm.commands.output import write\n"
+                          "write('a\\x1b[2Jb\\x1b]0;c\\x07\\x1b[1;31md\\x1b[m\\r\\te\\x9b2J')")
+        self.assertEqual(text, "a\\x1b[2Jb\\x1b]0;c\\x07\x1b[1;31md\x1b[m\\x0d\te\\x9b2J")
+
     def test_no_color_in_the_environment(self):
         gdb = self.open(environment={"NO_COLOR": "1"})
         self.assertNotIn(GREEN, gdb.run("tm top"))
