@@ -1,8 +1,8 @@
 /*
- * A library to be preloaded into real programs: walks the stack at every allocation with
- * the helper's unwinder, and at random ones with libunwind too, and compares the whole
- * chains.  Counts go to the file TM_STACKS_FILE, shared by all processes of a run;
- * differences that no rule accounts for are written to TM_STACKS_FILE.log.
+ * A library to be preloaded into real programs: takes the stack at every allocation as the
+ * helper's hooks do, remembered or walked, and at random ones with libunwind too, and
+ * compares the whole chains.  Counts go to the file TM_STACKS_FILE, shared by all processes
+ * of a run; differences that no rule accounts for are written to TM_STACKS_FILE.log.
  *
  *     TM_STACKS_FILE   struct results, made by the caller with the fields it gives
  *     TM_STACKS_SEED   of the random choice
@@ -27,6 +27,7 @@
 
 #include "../unit/helper_stubs.h"
 #include "modules.h"
+#include "recall.h"
 #include "unwind.h"
 
 #define MOST_FRAMES 200
@@ -38,6 +39,7 @@ struct results {
 	uint64_t wanted; /* comparisons */
 	uint64_t every;  /* one of so many allocations, on average */
 	uint64_t walks;  /* by the helper's unwinder */
+	uint64_t known;  /* stacks that it had remembered instead */
 	uint64_t compared;
 	uint64_t frames;      /* equal ones */
 	uint64_t interrupted; /* of these, interrupted by a signal */
@@ -47,13 +49,22 @@ struct results {
 	uint64_t unexplained;
 };
 
+/* A thread's stacks, as the hooks remember them; the frames stand for tracebacks. */
+struct remembered {
+	struct tm_recall recall;
+	size_t counts[TM_PATHS];
+	uint64_t frames[TM_PATHS][MOST_FRAMES];
+};
+
 static struct results *results;
 static OWN bool busy;
 static OWN uint64_t random_state;
 static OWN int64_t gap;
 static OWN struct tm_unwinder unwinder;
 static OWN struct tm_stack stack;
-static OWN uint64_t ours[MOST_FRAMES], theirs[MOST_FRAMES];
+static OWN struct remembered *remembered;
+static OWN const uint64_t *ours; /* in one of its slots */
+static OWN uint64_t theirs[MOST_FRAMES];
 
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
@@ -89,6 +100,42 @@ static void follow_loader(void)
 	dl_iterate_phdr(take_counts, &now);
 	if (__atomic_exchange_n(&seen, now, __ATOMIC_RELAXED) != now)
 		tm_modules_loader_changed();
+}
+
+static bool make_memory(void)
+{
+	uint64_t size = tm_path_size(MOST_FRAMES);
+	void *memory = mmap(NULL, sizeof(*remembered) + TM_PATHS * size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return false;
+	remembered = memory;
+	remembered->recall.paths = (uint64_t)(remembered + 1);
+	remembered->recall.size = size;
+	return true;
+}
+
+/* As the hooks do: a remembered stack, or a walk. */
+static size_t walk_with_tm(const struct tm_registers *start)
+{
+	struct tm_recall *recall = &remembered->recall;
+	struct tm_path *path = tm_path_at(recall, start->rip, start->rsp, &stack);
+	size_t slot = ((uint64_t)path - recall->paths) / recall->size;
+	bool complete;
+
+	ours = remembered->frames[slot];
+	if (tm_recall(path, start->rip, start->rsp, 1, &stack)) {
+		add_relaxed(&results->known, 1);
+		return remembered->counts[slot];
+	}
+	tm_path_begin(path, recall->size, &unwinder.log);
+	remembered->counts[slot] = tm_unwind(&unwinder, start, &stack, remembered->frames[slot],
+					     MOST_FRAMES, &complete);
+	tm_path_end(path, &unwinder.log, start->rip, start->rsp, 1, (uint32_t)slot + 1);
+	tm_hint_set(recall, &unwinder.log, start->rip, start->rsp);
+	add_relaxed(&results->walks, 1);
+	return remembered->counts[slot];
 }
 
 /* In the frame of its caller, as the other. */
@@ -181,7 +228,7 @@ static __attribute__((noinline)) void compare(void)
 {
 	struct tm_registers registers;
 	size_t our_count, their_count;
-	bool complete, whole;
+	bool whole;
 
 	__asm__ volatile("leaq 1f(%%rip), %%rax\n1:\tmovq %%rax, 0(%0)\n\tmovq %%rsp, 8(%0)\n\t"
 			 "movq %%rbp, 16(%0)\n\tmovq %%rbx, 24(%0)\n\tmovq %%r12, 32(%0)\n\t"
@@ -189,8 +236,7 @@ static __attribute__((noinline)) void compare(void)
 			 :
 			 : "r"(&registers)
 			 : "rax", "memory");
-	our_count = tm_unwind(&unwinder, &registers, &stack, ours, MOST_FRAMES, &complete);
-	add_relaxed(&results->walks, 1);
+	our_count = walk_with_tm(&registers);
 	if (--gap > 0 || add_relaxed(&results->compared, 1) >= load_relaxed(&results->wanted))
 		return;
 	gap = 1 + (int64_t)(next_random() % (2 * results->every));
@@ -213,7 +259,8 @@ static void visit(void)
 		gap = 1 + (int64_t)(next_random() % (2 * results->every));
 	}
 	follow_loader();
-	compare();
+	if (remembered || make_memory())
+		compare();
 	busy = false;
 	errno = kept;
 }

@@ -19,8 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 FULL = bool(os.environ.get("TM_TEST_FULL"))
 EACH = 17000 if FULL else 400  # comparisons in each program
 MOST_RUNS = 40
-FIELDS = ("wanted", "every", "walks", "compared", "frames", "interrupted", "deepest", "at_limit",
-          "guessed", "unexplained")
+FIELDS = ("wanted", "every", "walks", "known", "compared", "frames", "interrupted", "deepest",
+          "at_limit", "guessed", "unexplained")
 
 PYTHON_SCRIPT = """
 import ast, collections, decimal, json, re, sqlite3, tempfile, xml.etree.ElementTree as tree
@@ -116,14 +116,14 @@ class Stacks(unittest.TestCase):
             self.skipTest(f"{command[0]} is not installed")
         shared = self.folder / (name + ".counts")
         log = shared.with_name(shared.name + ".log")
-        shared.write_bytes(struct.pack("10Q", EACH, every if FULL else 4 * every, *[0] * 8))
+        shared.write_bytes(struct.pack("11Q", EACH, every if FULL else 4 * every, *[0] * 9))
         for seed in range(MOST_RUNS):
             done = subprocess.run(
                 command, input=text, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 env=dict(os.environ, LD_PRELOAD=str(self.library), TM_STACKS_FILE=str(shared),
                          TM_STACKS_SEED=str(seed), **environment), cwd=self.folder)
             self.assertEqual(done.returncode, 0, done.stderr)
-            counts = dict(zip(FIELDS, struct.unpack("10Q", shared.read_bytes())))
+            counts = dict(zip(FIELDS, struct.unpack("11Q", shared.read_bytes())))
             if counts["compared"] >= EACH or counts["unexplained"]:
                 break
         counts["compared"] = min(counts["compared"], EACH)  # threads that counted at once
