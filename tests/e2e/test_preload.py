@@ -57,6 +57,17 @@ class Preload(TestCase):
                 for each in top["statistics"]
                 if (each["filename"] or "").endswith("preloaded.c")}
 
+    def test_sampling(self):
+        environment = dict(traced(), TM_SAMPLE="1.5KiB", TM_MIN_SIZE="100")
+        program = self.program(self.binary, "blocks", env=environment)
+        program.wait_for("ready")
+        gdb = self.session()
+        gdb.attach(program)
+        status = gdb.json("tm status -json")
+        self.assertEqual((status["sample_period"], status["min_size"]), (1536, 100))
+        self.assertEqual(status["current"], gdb.json("tm top -json")["total_size"])
+        self.assertIn("(-sample 1536 -min-size 100)", gdb.run("tm status"))
+
     def test_later_debugger(self):
         program = self.start("blocks")
         gdb = self.session()
@@ -287,6 +298,20 @@ class RealPrograms(TestCase):
             self.assertEqual((status, output), (0, "hello\n"))
             self.assertEqual(error, f"tm: TM_TRACE={value} is not a number of frames from 1 to "
                              "1000: the program runs untraced.\n")
+
+    def test_invalid_sampling(self):
+        for name, values, what in (
+                ("TM_SAMPLE", ("0", "1", "1023", "x", "-5", "5x", "1KiBx", "2TiB", "9" * 30, ".5K",
+                               "1.5.5M"), "a size from 1KiB to 1TiB"),
+                ("TM_MIN_SIZE", ("x", "-1", "2TiB", "1 "), "a size up to 1TiB")):
+            for value in values:
+                status, output, error = outcome(["echo", "hello"], dict(traced(), **{name: value}))
+                self.assertEqual((status, output), (0, "hello\n"))
+                self.assertEqual(error, f"tm: {name}={value} is not {what}: the program runs "
+                                 "untraced.\n")
+        for value in ("1KiB", "1k", "2M", "1024B", "1TiB", "1.25M"):
+            self.assertEqual(outcome(["echo", "hello"], dict(traced(), TM_SAMPLE=value)),
+                             (0, "hello\n", ""))
 
     def test_without_value(self):
         for environment in ({"LD_PRELOAD": str(LIBRARY)}, traced("")):

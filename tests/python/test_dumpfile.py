@@ -239,6 +239,35 @@ class Hostile(Folder):
         self.assertIn("has format 9, written by tm %s" % tm.__version__, error)
         self.assertIn("reads format 2", error)
 
+    def test_how_it_was_sampled(self):
+        snapshot = tm.Snapshot.from_traces([(0, 1000, (("a.c", 1),), 1)], 10)
+        snapshot.sample_period, snapshot.min_size = 4096, 16
+        self.assertGreater(snapshot.size, 4096)
+        snapshot.dump(self.path)
+        with open(self.path, "rb") as file:
+            self.assertEqual(file.read()[8], 2)
+        loaded = tm.Snapshot.load(self.path)
+        self.assertEqual((loaded.sample_period, loaded.min_size, loaded.size, loaded.recorded),
+                         (4096, 16, snapshot.size, 1))
+        self.assertEqual(loaded.statistics("lineno")[0].size_error, snapshot.size_error)
+        for name, values in (("sample_period", (1, 1023, -1, 2 ** 40 + 1, 2 ** 70, 4096.0, "4096",
+                                                True, None, [])),
+                             ("min_size", (-1, 2 ** 40 + 1, 1.5, "x", None))):
+            for value in values:
+                vars(snapshot).update({"sample_period": 0, "min_size": 0, name: value})
+                with mock.patch.object(dumpfile, "FORMAT_SAMPLED", 1):
+                    snapshot.dump(self.path)
+                self.assertRegex(self.load_error(), "is damaged: its %s cannot be" % name)
+
+    def test_a_file_of_an_older_version_was_not_sampled(self):
+        snapshot = tm.Snapshot.from_traces([(0, 5, (("a.c", 1),), 1)], 10)
+        facts = dumpfile._facts(snapshot)
+        del facts["sample_period"], facts["min_size"]
+        with mock.patch.object(dumpfile, "_facts", lambda snapshot: facts):
+            snapshot.dump(self.path)
+        loaded = tm.Snapshot.load(self.path)
+        self.assertEqual((loaded.sample_period, loaded.min_size, loaded.size), (0, 0, 5))
+
     def test_it_claims_to_be_huge(self):
         payload = self.payload(self.small)
         for size in (1 << 40, (1 << 64) - 1, len(payload) + 1, len(payload) - 1, 0):

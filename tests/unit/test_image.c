@@ -350,6 +350,11 @@ static void damage_has_a_clear_line(void **state)
 	generation->limit = 1001;
 	assert_damage(&fake, "its limit is 1001 frames");
 	generation->limit = 10;
+	generation->sample_period = TM_SAMPLE_MIN - 1;
+	assert_damage(&fake, "it was sampled every 1023 bytes");
+	generation->sample_period = TM_SAMPLE_MAX + 1;
+	assert_damage(&fake, "it was sampled every");
+	generation->sample_period = 0;
 	kept = *fake_entry(&fake, 0x5000);
 	*fake_entry(&fake, 0x5000) = BASE - 4096;
 	assert_damage(&fake, "cannot read a segment at 0x7efffffff000");
