@@ -120,17 +120,20 @@ def main():
               "took": {}}
     output = pathlib.Path(ROOT, "build", "bench.json")
     wanted = options.only or [name for name in SECTIONS if not options.quick or name != "programs"]
-    for name in wanted:
-        began = time.monotonic()
-        print(f"{name} ({wanted.index(name) + 1} of {len(wanted)})", file=sys.stderr, flush=True)
-        try:
-            result[name] = SECTIONS[name](options)
-        except Failed as failure:
-            result[name] = {"failed": str(failure)}
-        result["took"][name] = time.monotonic() - began
-        output.write_text(json.dumps(result, indent=1) + "\n")
-    # Read back, so that what is printed is what others can print again.
-    print(report.text(json.loads(output.read_text())))
+    output.write_text(json.dumps(result))
+    try:
+        for name in wanted:
+            began = time.monotonic()
+            print(f"{name} ({wanted.index(name) + 1} of {len(wanted)})", file=sys.stderr,
+                  flush=True)
+            try:
+                result[name] = SECTIONS[name](options)
+            except Failed as failure:
+                result[name] = {"failed": str(failure)}
+            result["took"][name] = time.monotonic() - began
+            output.write_text(json.dumps(result, indent=1) + "\n")
+    finally:  # an interrupted run shows what it has
+        print(report.text(json.loads(output.read_text())), flush=True)
 
 
 if __name__ == "__main__":
