@@ -78,7 +78,7 @@ def live(rounds):
     added = {name: [(place, (statistics.median(values)
                              - statistics.median(resident["native"][place])) / place)
                     for place, values in places.items()]
-             for name, places in resident.items() if name.startswith("tm") or "floor 10" in name}
+             for name, places in resident.items() if name.startswith("tm")}
     write("memory", svg.lines("Memory a live block", "resident bytes beside the program's own; "
                               "blocks of 16 to 215 bytes", "live blocks", "bytes a live block",
                               added))
