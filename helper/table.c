@@ -23,6 +23,9 @@
 #define SEGMENT_SLOTS (TM_SEGMENT_BUCKETS * TM_BUCKET_SLOTS)
 #define CROWDED (SEGMENT_SLOTS / 5 * 4) /* slots in use */
 
+/* The compiler would call what is here for two callers, and keep ten registers for it. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 /* Where a record is, or could be. */
 struct place {
 	struct tm_bucket *bucket;
@@ -90,8 +93,8 @@ static TM_NOINLINE bool find_further(const struct tm_generation *generation,
 }
 
 /* The record of an address in a domain.  False when there is none. */
-static inline bool find(const struct tm_generation *generation, struct tm_segment *segment,
-			uint64_t hash, uint64_t address, uint32_t domain, struct place *ret)
+static ALWAYS_INLINE bool find(const struct tm_generation *generation, struct tm_segment *segment,
+			       uint64_t hash, uint64_t address, uint32_t domain, struct place *ret)
 {
 	struct tm_bucket *bucket = &segment->bucket[tm_first_bucket(hash)];
 	uint64_t wanted = key_of(address, domain);
@@ -133,8 +136,8 @@ static TM_NOINLINE bool find_room_further(struct tm_segment *segment, uint64_t h
 }
 
 /* The first place for a record of this size.  False when there is none. */
-static inline bool find_room(struct tm_segment *segment, uint64_t hash, uint64_t size,
-			     struct place *ret)
+static ALWAYS_INLINE bool find_room(struct tm_segment *segment, uint64_t hash, uint64_t size,
+				    struct place *ret)
 {
 	struct tm_bucket *bucket = &segment->bucket[tm_first_bucket(hash)];
 	uint32_t slots = slots_for(bucket, size);
@@ -368,15 +371,6 @@ static inline struct tm_segment *locked_segment(const struct tm_generation *gene
 	if (unlikely(!lock->directory))
 		store_relaxed(&lock->directory, shard_of(generation, hash)->directory);
 	return segment_of(lock->directory, hash);
-}
-
-void table_prefetch(const struct tm_generation *generation, uint64_t address)
-{
-	uint64_t hash = tm_hash(address),
-		 word = load_relaxed(&lock_of(generation, hash)->directory);
-
-	if (likely(word))
-		tm_prefetch(&segment_of(word, hash)->bucket[tm_first_bucket(hash)]);
 }
 
 enum table_result table_put(struct tm_generation *generation, uint32_t owner,

@@ -38,12 +38,6 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 bool table_find(const struct tm_generation *generation, uint64_t address, uint32_t domain,
 		struct tm_block *ret) TM_HIDDEN;
 
-/*
- * Asks for the memory where the record of an address is or will be.  The caller
- * stands in a hook, so that the generation stays.
- */
-void table_prefetch(const struct tm_generation *generation, uint64_t address) TM_HIDDEN;
-
 /* Checks the invariants that tm_layout.h states, and counts the blocks.  For tests. */
 bool table_is_valid(const struct tm_generation *generation, uint64_t *ret_blocks) TM_HIDDEN;
 
