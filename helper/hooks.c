@@ -238,8 +238,8 @@ static TM_INLINE bool put(struct tm_generation *generation, struct tm_thread *th
 }
 
 /* False when the record is lost; a block that is left out is none. */
-static inline bool record(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
-			  uint64_t address, uint64_t size)
+static TM_INLINE bool record(struct tm_thread *thread, const struct tm_entry *entry,
+			     uint32_t domain, uint64_t address, uint64_t size)
 {
 	struct tm_generation *generation = current_generation();
 	struct tm_block block = {.address = address, .size = size, .domain = domain};

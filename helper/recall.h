@@ -11,23 +11,27 @@
 
 #include "unwind.h"
 
-/* A walk (see struct tm_log) and the traceback that it was interned as. */
+/*
+ * A walk (see struct tm_log) and the traceback that it was interned as.  Whoever
+ * compares the words stops at the end, even while another writes them: threads
+ * that share a thread pointer share this.
+ */
 struct tm_path {
 	uint64_t rip; /* where it started; 0: nothing is remembered here */
 	uint64_t rsp;
 	uint64_t root;  /* generation and domain of the traceback: tm_path_root */
 	uint64_t epoch; /* as in struct tm_log */
 	uint64_t high;  /* likewise */
-	uint64_t end;   /* address of the first word that is none of them, and differs … */
+	uint64_t end;   /* address of the word behind them, which differs from what it tells of */
 	uint32_t traceback;
 	uint32_t reserved0;
 	uint64_t reserved1;
-	struct tm_word words[]; /* … if the stack is the same; another that always does follows */
+	struct tm_word words[];
 };
 
 _Static_assert(sizeof(struct tm_path) == 64, "one cache line");
 
-#define TM_PATHS 64u
+#define TM_PATHS 128u
 #define TM_PATH_WORDS 256u
 #define TM_HINTS 256u
 
@@ -41,8 +45,8 @@ struct tm_recall {
 /* Bytes of a path whose traceback has at most so many frames. */
 static inline uint32_t tm_path_size(uint32_t frames)
 {
-	/* A return address and a saved rbp each: fewer as a rule.  Then the two that differ. */
-	uint32_t words = frames < TM_PATH_WORDS / 2 ? 2 * frames + 4 : TM_PATH_WORDS;
+	/* A return address and a saved rbp each: fewer as a rule.  Then the one that differs. */
+	uint32_t words = frames < TM_PATH_WORDS / 2 ? 2 * frames + 3 : TM_PATH_WORDS;
 
 	return (uint32_t)(sizeof(struct tm_path) + words * sizeof(struct tm_word));
 }
@@ -72,7 +76,7 @@ static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_
 
 	if (likely(next_at != rsp && rsp >= stack->low && next_at + 8 <= stack->high))
 		hash += tm_stack_word(next_at);
-	return (struct tm_path *)(recall->paths + (hash * TM_RECALL_FACTOR >> 58) * recall->size);
+	return (struct tm_path *)(recall->paths + (hash * TM_RECALL_FACTOR >> 57) * recall->size);
 }
 
 /*
@@ -98,8 +102,9 @@ static inline uint32_t tm_recall(const struct tm_path *path, uint64_t rip, uint6
 static inline void tm_path_begin(struct tm_path *path, uint64_t size, struct tm_log *log)
 {
 	store_relaxed(&path->rip, 0);
+	tm_word_that_differs(path->words);
 	log->words = path->words;
-	log->room = (uint32_t)((size - sizeof(*path)) / sizeof(struct tm_word)) - 2;
+	log->room = (uint32_t)((size - sizeof(*path)) / sizeof(struct tm_word)) - 1;
 }
 
 /* Remembers that walk. */
@@ -110,10 +115,8 @@ static inline void tm_path_end(struct tm_path *path, const struct tm_log *log, u
 
 	if (!log->whole || !traceback)
 		return;
-	end[1].at = (uint64_t)&end[1].at;
-	end[1].value = 0;
-	end[0].at = log->nonzero_at ? log->nonzero_at : end[1].at;
-	end[0].value = 0;
+	if (log->nonzero_at)
+		end->value = 0; /* the word that log_limit took back, then one that differs */
 	path->rsp = rsp;
 	path->root = root;
 	path->epoch = log->epoch;

@@ -75,6 +75,7 @@ static inline struct tm_thread *thread_self(void)
 	uint64_t thread_pointer = tm_thread_pointer();
 	struct tm_thread_entry *entry = &tm_wiped()->threads[thread_hash(thread_pointer)];
 
+	__asm__("" : "+r"(entry)); /* reckoned once, not for each of its fields */
 	if (likely(load_acquire(&entry->thread_pointer) == thread_pointer))
 		return (struct tm_thread *)entry->record;
 	return thread_self_slow(thread_pointer);

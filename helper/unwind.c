@@ -168,15 +168,16 @@ static inline void log_begin(struct tm_log *log, uint64_t epoch)
 
 static inline void log_add(struct tm_log *log, uint64_t at, uint64_t value)
 {
-	uint32_t count = log->count;
+	struct tm_word *word = &log->words[log->count];
 
-	if (unlikely(count == log->room)) {
+	if (unlikely(log->count == log->room)) {
 		log->whole = false;
 		return;
 	}
-	log->words[count].at = at;
-	log->words[count].value = value;
-	log->count = count + 1;
+	tm_word_that_differs(word + 1);
+	word->value = value;
+	store_release(&word->at, at);
+	log->count++;
 }
 
 /* rbp leads to an address: where it came from must be looked at again. */

@@ -25,6 +25,13 @@ struct tm_word {
 	uint64_t at, value;
 };
 
+/* Makes a word that never holds what it says. */
+static inline void tm_word_that_differs(struct tm_word *word)
+{
+	word->value = 0;
+	store_release(&word->at, (uint64_t)&word->at);
+}
+
 /*
  * What a walk depended on, in the order in which it read it.  A walk is a
  * function of where it starts, the rules, and what it reads at addresses that
@@ -40,8 +47,8 @@ struct tm_log {
 	uint64_t nonzero_at; /* a word of which only that it is not 0 mattered; 0: none */
 	uint32_t count;      /* words */
 	uint32_t room;
-	bool whole; /* nothing else mattered: what can be read, what is mapped */
-	struct tm_word *words;
+	bool whole;            /* nothing else mattered: what can be read, what is mapped */
+	struct tm_word *words; /* room and one more: behind the last is always one that differs */
 };
 
 /* Working memory of one thread; begins zeroed. */

@@ -1,0 +1,295 @@
+/*
+ * Remembered stacks, hand-made ones: recalled when they are there again, and
+ * not when anything differs that their walk depended on.
+ *
+ * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
+ *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <sys/mman.h>
+
+#include "helper_stubs.h"
+#include "modules.h"
+#include "recall.h"
+
+static struct tm_unwinder unwinder;
+static union {
+	struct tm_path path;
+	uint64_t words[(sizeof(struct tm_path) + TM_PATH_WORDS * sizeof(struct tm_word)) / 8];
+} paths[TM_PATHS];
+
+/*
+ * Frames of a hand-made stack, by return address: after_plain's is 4 words long
+ * and keeps rbp in the first, after_framed's is counted from rbp, after_aligned's
+ * is realigned and its CFA stored below rbp, after_huge's is a MiB long,
+ * after_last's has no caller.
+ */
+__asm__(".text\n.type plain, @function\nplain:\n.cfi_startproc\n.cfi_def_cfa_offset 32\n"
+	".cfi_offset rbp, -32\n\tnop\nafter_plain:\tnop\n.cfi_endproc\n.size plain, . - plain\n"
+	".type framed, @function\nframed:\n.cfi_startproc\n.cfi_def_cfa rbp, 16\n"
+	".cfi_offset rbp, -16\n\tnop\nafter_framed:\tnop\n.cfi_endproc\n.size framed, . - framed\n"
+	".type aligned, @function\naligned:\n.cfi_startproc\n.cfi_escape 0x0f, 3, 0x76, 0x78, 6\n"
+	".cfi_escape 0x10, 6, 2, 0x76, 0\n\tnop\nafter_aligned:\tnop\n.cfi_endproc\n"
+	".size aligned, . - aligned\n.type huge, @function\nhuge:\n.cfi_startproc\n"
+	".cfi_def_cfa_offset 1048576\n\tnop\nafter_huge:\tnop\n.cfi_endproc\n.size huge, . - huge\n"
+	".type final, @function\nfinal:\n.cfi_startproc\n.cfi_undefined rip\n\tnop\n"
+	"after_last:\tnop\n.cfi_endproc\n.size final, . - final");
+extern const uint8_t after_plain[], after_framed[], after_aligned[], after_huge[], after_last[];
+
+#define PLAIN ((uint64_t)after_plain)
+#define FRAMED ((uint64_t)after_framed)
+#define ALIGNED ((uint64_t)after_aligned)
+#define HUGE_ONE ((uint64_t)after_huge)
+#define LAST ((uint64_t)after_last)
+
+/* The stack at words, and the one path that remembers it. */
+struct made_stack {
+	uint64_t words[32];
+	struct tm_registers start;
+	struct tm_stack range;
+	struct tm_path *path;
+	size_t limit;
+	size_t count; /* frames that the last walk found */
+};
+
+static void walk_made_stack(struct made_stack *made)
+{
+	uint64_t addresses[16];
+	bool complete;
+
+	made->path = &paths[0].path;
+	made->start.rsp = (uint64_t)made->words;
+	made->start.rbp_at = (uint64_t)&made->start.rbp;
+	made->range.low = (uint64_t)made->words;
+	made->range.high = (uint64_t)(made->words + 32);
+	tm_path_begin(made->path, sizeof(*paths), &unwinder.log);
+	made->count =
+		tm_unwind(&unwinder, &made->start, &made->range, addresses, made->limit, &complete);
+	tm_path_end(made->path, &unwinder.log, made->start.rip, made->start.rsp, 1, 7);
+}
+
+static bool is_recalled(const struct made_stack *made)
+{
+	return tm_recall(made->path, made->start.rip, made->start.rsp, 1, &made->range) == 7;
+}
+
+/* Whether the stack is still recalled with another value in a place; puts the old one back. */
+static bool is_recalled_with(const struct made_stack *made, uint64_t *place, uint64_t value)
+{
+	uint64_t old = *place;
+	bool result;
+
+	assert_true(is_recalled(made));
+	*place = value;
+	result = is_recalled(made);
+	*place = old;
+	return result;
+}
+
+/* plain, plain, framed (rbp from the second), framed, plain, last */
+static void make_stack(struct made_stack *made)
+{
+	uint64_t *words = made->words;
+
+	memset(made, 0, sizeof(*made));
+	made->start.rip = PLAIN;
+	words[3] = PLAIN;
+	words[4] = (uint64_t)&words[10];
+	words[7] = FRAMED;
+	words[10] = (uint64_t)&words[14];
+	words[11] = FRAMED;
+	words[15] = PLAIN;
+	words[19] = LAST;
+	made->limit = 16;
+}
+
+static void a_stack_that_differs_is_not_recalled(void **state)
+{
+	struct made_stack made;
+	uint64_t *words = made.words;
+
+	(void)state;
+	make_stack(&made);
+	walk_made_stack(&made);
+	assert_int_equal(made.count, 6);
+	/* One frame in the middle, of the same size; a frame pointer; the last frame. */
+	assert_false(is_recalled_with(&made, &words[3], PLAIN + 1));
+	assert_false(is_recalled_with(&made, &words[4], (uint64_t)&words[14]));
+	assert_false(is_recalled_with(&made, &words[10], (uint64_t)&words[18]));
+	assert_false(is_recalled_with(&made, &words[11], PLAIN));
+	assert_false(is_recalled_with(&made, &words[19], PLAIN));
+	assert_false(is_recalled_with(&made, &made.start.rip, FRAMED));
+	assert_false(is_recalled_with(&made, &made.start.rsp, made.start.rsp + 8));
+	/* Known to be readable: less. */
+	assert_false(is_recalled_with(&made, &made.range.high, made.range.high - 104));
+	assert_false(is_recalled_with(&made, &made.range.low, made.range.low + 8));
+	/* rbp where nothing is counted from it, and what is no part of the walk. */
+	assert_true(is_recalled_with(&made, &made.start.rbp, 1));
+	assert_true(is_recalled_with(&made, &words[0], 1));
+	assert_true(is_recalled_with(&made, &words[14], 1));
+	assert_true(is_recalled_with(&made, &words[16], 1));
+	assert_int_equal(tm_recall(made.path, made.start.rip, made.start.rsp, 2, &made.range), 0);
+	tm_unwind_forget_rules();
+	assert_false(is_recalled(&made));
+}
+
+/* The frame pointer that the walk begins with. */
+static void the_first_frame_pointer_is_looked_at(void **state)
+{
+	struct made_stack made;
+
+	(void)state;
+	make_stack(&made);
+	made.start.rip = FRAMED;
+	made.start.rbp = (uint64_t)&made.words[2];
+	walk_made_stack(&made);
+	assert_false(is_recalled_with(&made, &made.start.rbp, (uint64_t)&made.words[6]));
+	assert_false(is_recalled_with(&made, &made.words[4], (uint64_t)&made.words[14]));
+	assert_true(is_recalled_with(&made, &made.words[2], 1));
+}
+
+static void the_outermost_frame_alone_is_recalled(void **state)
+{
+	struct made_stack made;
+
+	(void)state;
+	make_stack(&made);
+	made.start.rip = LAST;
+	memset(paths, 0, sizeof(paths));
+	walk_made_stack(&made);
+	assert_int_equal(made.count, 1);
+	assert_true(is_recalled(&made));
+	assert_true(is_recalled_with(&made, &made.words[3], 1));
+}
+
+/* Callers of one wrapper have places of their own, a few bytes apart as they may be. */
+static void the_second_caller_chooses_the_place(void **state)
+{
+	static struct tm_recall recall = {.size = sizeof(*paths)};
+	static bool taken[TM_PATHS];
+	struct made_stack made;
+	unsigned int i, places = 0;
+
+	(void)state;
+	make_stack(&made);
+	walk_made_stack(&made);
+	recall.paths = (uint64_t)paths;
+	tm_hint_set(&recall, &unwinder.log, made.start.rip, made.start.rsp);
+	for (i = 0; i < TM_PATHS; i++) {
+		const struct tm_path *path;
+		uint64_t place;
+
+		made.words[3] = PLAIN + 16 * i;
+		path = tm_path_at(&recall, made.start.rip, made.start.rsp, &made.range);
+		place = ((uint64_t)path - recall.paths) / sizeof(*paths);
+		places += !taken[place];
+		taken[place] = true;
+	}
+	assert_true(places > TM_PATHS / 3);
+}
+
+static void a_realigned_frame_is_looked_at(void **state)
+{
+	struct made_stack made;
+	uint64_t *words = made.words;
+
+	(void)state;
+	make_stack(&made);
+	made.start.rip = ALIGNED;
+	made.start.rbp = (uint64_t)&words[2];
+	words[1] = (uint64_t)&words[4];
+	words[2] = (uint64_t)&words[5];
+	words[3] = FRAMED;
+	words[6] = LAST;
+	words[8] = words[7] = PLAIN;
+	walk_made_stack(&made);
+	assert_int_equal(made.count, 3);
+	assert_false(is_recalled_with(&made, &made.start.rbp, (uint64_t)&words[4]));
+	assert_false(is_recalled_with(&made, &words[1], (uint64_t)&words[8]));
+	assert_false(is_recalled_with(&made, &words[2], (uint64_t)&words[6]));
+	assert_false(is_recalled_with(&made, &words[3], LAST));
+	assert_true(is_recalled_with(&made, &words[0], 1));
+}
+
+/* Behind a large frame the stack is only known for the time of a walk. */
+static void a_frame_beyond_the_known_stack_is_not_remembered(void **state)
+{
+	const uint64_t size = 2u << 20;
+	uint8_t *memory =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct tm_registers start = {.rip = HUGE_ONE, .rsp = (uint64_t)memory};
+	struct tm_stack own = {start.rsp, start.rsp + TM_PAGE};
+	uint64_t addresses[16];
+	struct tm_path *path = &paths[0].path;
+	bool complete;
+
+	(void)state;
+	start.rbp_at = (uint64_t)&start.rbp;
+	*(uint64_t *)(memory + (1 << 20) - 8) = LAST;
+	tm_path_begin(path, sizeof(*paths), &unwinder.log);
+	assert_int_equal(tm_unwind(&unwinder, &start, &own, addresses, 16, &complete), 2);
+	tm_path_end(path, &unwinder.log, start.rip, start.rsp, 1, 7);
+	assert_true(own.high < start.rsp + (1 << 20));
+	own.high = start.rsp + size;
+	assert_int_equal(tm_recall(path, start.rip, start.rsp, 1, &own), 0);
+	munmap(memory, size);
+}
+
+/* Behind the limit it only matters that there are frames. */
+static void what_is_left_off_may_differ(void **state)
+{
+	struct made_stack made;
+	uint64_t *words = made.words;
+
+	(void)state;
+	make_stack(&made);
+	made.limit = 4;
+	walk_made_stack(&made);
+	assert_int_equal(made.count, 4);
+	assert_true(is_recalled_with(&made, &words[15], FRAMED));
+	assert_false(is_recalled_with(&made, &words[15], 0));
+	assert_false(is_recalled_with(&made, &words[11], PLAIN));
+	made.limit = 1;
+	walk_made_stack(&made);
+	assert_true(is_recalled_with(&made, &words[3], FRAMED));
+	assert_false(is_recalled_with(&made, &words[3], 0));
+}
+
+/* What a walk cannot tell from its words alone is not remembered. */
+static void a_walk_with_special_frames_is_not_remembered(void **state)
+{
+	struct made_stack made;
+
+	(void)state;
+	make_stack(&made);
+	made.words[19] = (uint64_t)made.words; /* where no code is */
+	walk_made_stack(&made);
+	assert_false(is_recalled(&made));
+	make_stack(&made);
+	made.words[10] = (uint64_t)&made.words[40]; /* beyond what can be read for sure */
+	walk_made_stack(&made);
+	assert_false(is_recalled(&made));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_stack_that_differs_is_not_recalled),
+		cmocka_unit_test(the_first_frame_pointer_is_looked_at),
+		cmocka_unit_test(the_outermost_frame_alone_is_recalled),
+		cmocka_unit_test(the_second_caller_chooses_the_place),
+		cmocka_unit_test(a_realigned_frame_is_looked_at),
+		cmocka_unit_test(a_frame_beyond_the_known_stack_is_not_remembered),
+		cmocka_unit_test(what_is_left_off_may_differ),
+		cmocka_unit_test(a_walk_with_special_frames_is_not_remembered),
+	};
+
+	tm_modules_refresh();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
