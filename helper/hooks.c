@@ -117,7 +117,7 @@ static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
 	return thread;
 }
 
-/* The thread, when this is its outermost call in the domain; else NULL.  The stubs saw that it is traced. */
+/* The thread, when this is its outermost call in the domain; else NULL.  Stubs ask if it traces. */
 static inline struct tm_thread *guard_enter(const struct tm_entry *entry)
 {
 	struct tm_thread *thread = thread_self();

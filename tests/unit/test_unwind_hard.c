@@ -1,5 +1,6 @@
 /*
- * The unwinder where it might go wrong: stacks that are recalled, stack use, broken stacks, relocated prologues, forgotten rules.
+ * The unwinder where it might go wrong: random stacks that are recalled, stack
+ * use, broken stacks, relocated prologues, forgotten rules.
  *
  * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
  *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
