@@ -6,26 +6,30 @@
 Everyone gets the same sorted addresses and tells file, line, function and inlined calls, gdb's
 find_pc_line file and line alone.  Cold is a fresh process, from its start to its end, with the
 files in the page cache; of gdb it is the time from `file` on, without gdb's own start.  Again is
-the second time in the same process.  Those that take seconds run once, beside tm, and have a time
-limit.  A benchmark, never part of `make test`.
+the second time in the same process.  addr2line prints mangled names unless it is given -C: the
+others demangle, so that is the one to compare with.  Those that take seconds run once, beside tm,
+and have a time limit.  A benchmark, never part of `make test`.
 """
 import argparse
 import json
 import pathlib
 import random
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 
 from measure import Figures, interleave
-from variants import BENCH, BUILD, GDB, PYTHON, ROOT, Failed
+from variants import BENCH, BUILD, GDB, PYTHON, ROOT, Failed, end_session
 
 sys.path.insert(0, str(ROOT / "build"))
 import _tm  # noqa: E402
 
 OBJECTS = (pathlib.Path("/usr/bin/python3.11"), BUILD / "inlined.so")
-TIMEOUT = 25
+TIMEOUT = 15  # seconds
+ROUNDS_TIME = 20  # seconds for an object after which no more rounds begin
 PT_LOAD, PF_X = 1, 1
 
 
@@ -82,20 +86,34 @@ class Gdb(Tool):
 def tools(quick):
     """Those that are run in each round, and those that are run once."""
     return ([Ours(), Tool("addr2line", "addr2line", "-a", "-i", "-f", "-e"),
+             Tool("addr2line -C", "addr2line", "-C", "-a", "-i", "-f", "-e"),
              Tool("llvm-symbolizer", "llvm-symbolizer", "-a", "-e")],
             [Ours(), Gdb()] + ([] if quick else [
                 Tool("eu-addr2line", "eu-addr2line", "-a", "-i", "-f", "-e", turns=1)]))
 
 
+def limit_processor_time():
+    """Of the process that is being started: it ends even if this one is killed meanwhile."""
+    resource.setrlimit(resource.RLIMIT_CPU, (TIMEOUT, TIMEOUT))
+
+
 def output(tool, command):
+    """What it printed; it and all that it started have ended then, whatever happens here."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+                               preexec_fn=limit_processor_time)
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.DEVNULL, text=True, timeout=TIMEOUT)
+        text = process.communicate(timeout=TIMEOUT)[0]
     except subprocess.TimeoutExpired:
         raise Failed(f"longer than {TIMEOUT} s") from None
-    if done.returncode:
-        raise Failed(f"{tool.name}: status {done.returncode}")
-    return done.stdout
+    finally:
+        end_session(process)
+        process.stdout.close()
+    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise Failed(f"longer than {TIMEOUT} s")
+    if process.returncode:
+        raise Failed(f"{tool.name}: status {process.returncode}")
+    return text
 
 
 def some_addresses(path, count):
@@ -127,7 +145,7 @@ def one_object(path, count, rounds, tell, quick=False):
         for tool in group[:1] + often[1:]:  # brings the files into the page cache
             if not tool.missing():
                 tool.seconds(str(path), addresses[:1])
-        figures = interleave(group, turns, cold, tell)
+        figures = interleave(group, turns, cold, tell, time.monotonic() + ROUNDS_TIME)
         result["failures"].update(figures.failures)
         for name, measured in (("cold", figures), ("again", again)):
             for tool in group:
@@ -151,6 +169,7 @@ def main():
     parser.add_argument("--addresses", type=int, default=10000)
     parser.add_argument("objects", nargs="*", type=pathlib.Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *which: sys.exit(1))  # what was started must end too
     print("\n".join(report.symbols(
         {path.name: one_object(path, options.addresses, options.rounds, path.name)
          for path in options.objects or OBJECTS if path.exists()})))
