@@ -19,7 +19,10 @@
 #define MAX_STRING 4096u
 #define MAX_NOTES (1u << 20)
 
-static struct tm_error *open_elf(const char *path, Elf_Cmd command, struct tm_elf *ret)
+#define MAX_READ (UINT64_C(64) << 20) /* of a file with debug info; a larger one is mapped */
+
+/* Files that are no larger than `limit` are read, not mapped. */
+static struct tm_error *open_elf(const char *path, uint64_t limit, struct tm_elf *ret)
 {
 	struct stat status;
 
@@ -35,7 +38,7 @@ static struct tm_error *open_elf(const char *path, Elf_Cmd command, struct tm_el
 		return tm_error_new(TM_ERROR_INPUT, "%s is not a regular file", path);
 	}
 	ret->file_size = (uint64_t)status.st_size;
-	ret->elf = elf_begin(ret->fd, command, NULL);
+	ret->elf = elf_begin(ret->fd, ret->file_size <= limit ? ELF_C_READ : ELF_C_READ_MMAP, NULL);
 	if (!ret->elf || elf_kind(ret->elf) != ELF_K_ELF) {
 		tm_elf_close(ret);
 		return tm_error_new(TM_ERROR_INPUT, "%s is not an ELF file", path);
@@ -46,12 +49,12 @@ static struct tm_error *open_elf(const char *path, Elf_Cmd command, struct tm_el
 struct tm_error *tm_elf_open(const char *path, struct tm_elf *ret)
 {
 	/* Not by mmap: a file that shrinks under us must not raise SIGBUS. */
-	return open_elf(path, ELF_C_READ, ret);
+	return open_elf(path, UINT64_MAX, ret);
 }
 
-struct tm_error *tm_elf_open_mapped(const char *path, struct tm_elf *ret)
+struct tm_error *tm_elf_open_debug(const char *path, struct tm_elf *ret)
 {
-	return open_elf(path, ELF_C_READ_MMAP, ret);
+	return open_elf(path, MAX_READ, ret);
 }
 
 struct tm_error *tm_elf_open_memory(void *bytes, size_t size, struct tm_elf *ret)

@@ -122,8 +122,12 @@ struct tm_elf {
 struct tm_error *tm_elf_open(const char *path, struct tm_elf *ret)
 	__attribute__((warn_unused_result));
 
-/* For big files that are read here and there: maps the file instead of reading it. */
-struct tm_error *tm_elf_open_mapped(const char *path, struct tm_elf *ret)
+/*
+ * For libdw, which loads all debug info of a file at once.  Above 64 MiB that is
+ * mapped instead of read, as gdb does with its own: such a file must not shrink
+ * until it is closed.
+ */
+struct tm_error *tm_elf_open_debug(const char *path, struct tm_elf *ret)
 	__attribute__((warn_unused_result));
 
 /* Of bytes that stay until it is closed. */

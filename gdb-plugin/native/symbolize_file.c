@@ -92,7 +92,7 @@ static void open_main(struct tm_object *object)
 	if (object->image)
 		error = tm_elf_open_memory(object->image, object->image_size, &object->main);
 	else
-		error = tm_elf_open_mapped(object->path, &object->main);
+		error = tm_elf_open_debug(object->path, &object->main);
 	size = error ? 0 : dwelf_elf_gnu_build_id(object->main.elf, &build_id);
 	if (object->must_match &&
 	    (size != (ssize_t)object->build_id_size ||
@@ -104,7 +104,7 @@ static void open_main(struct tm_object *object)
 							      object->build_id_size, &object->main);
 	} else if (error && object->other_path) {
 		tm_error_free(error);
-		error = tm_elf_open_mapped(object->other_path, &object->main);
+		error = tm_elf_open_debug(object->other_path, &object->main);
 	}
 	tm_error_free(error);
 	if (!object->main.elf)

@@ -57,7 +57,7 @@ static bool try_debug_file(const char *path, const struct wanted *wanted, struct
 	struct tm_error *error;
 	struct tm_elf file;
 
-	error = tm_elf_open_mapped(path, &file);
+	error = tm_elf_open_debug(path, &file);
 	if (error) {
 		tm_error_free(error);
 		return false;

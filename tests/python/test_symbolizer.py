@@ -157,6 +157,17 @@ class Files(WithProgram):
         self.assertEqual(symbolizer.resolve([address]), before)
         self.assertEqual(symbolizer.resolve([address + 1])[0][-1][2], "outer")
 
+    def test_file_that_shrinks_after_it_was_opened(self):
+        """As `cp` and `strip` leave it for a moment; one that is mapped raises SIGBUS then."""
+        for stripped, place in ((False, ("outer", 4, "source.c")), (True, ("outer", 0, None))):
+            self.compile("-gz")
+            address, symbolizer = self.address(), self.symbolizer()
+            if stripped:
+                self.run_tool("strip", "--strip-debug", self.program)
+            symbolizer.resolve([BIAS + 0xFFFFF])  # opens it; nothing is there
+            os.truncate(self.program, 0)
+            self.assertEqual(self.function_and_line(symbolizer, address), place)
+
     def test_file_that_changed_is_opened_again(self):
         symbolizer, first = self.symbolizer(), self.address()
         self.assertEqual(self.function_and_line(symbolizer, first)[0], "outer")
