@@ -265,7 +265,9 @@ static uint32_t side_of(uint64_t hash, uint32_t depth)
 	return tm_entry_of(tm_bent(hash), depth + 1) & 1;
 }
 
-static void copy_side(const struct tm_segment *from, struct tm_segment *to, uint32_t depth)
+/* Copies the records of the second side that take two slots, or those that take one. */
+static void copy_side(const struct tm_segment *from, struct tm_segment *to, uint32_t depth,
+		      bool large)
 {
 	uint32_t i, slot;
 
@@ -278,28 +280,38 @@ static void copy_side(const struct tm_segment *from, struct tm_segment *to, uint
 			uint64_t size = tm_bucket_size(bucket, slot);
 			struct place place;
 
-			if (tm_key_is_block(key) && side_of(hash, depth) &&
-			    find_room(to, hash, size, &place))
+			if (tm_key_is_block(key) && is_large(size) == large &&
+			    side_of(hash, depth) && find_room(to, hash, size, &place))
 				store_record(to, hash, &place, key & ~TM_KEY_SIZE_MASK, size,
 					     bucket->traceback[slot]);
 		}
 	}
 }
 
-/* Whether about half of the records would go; with many domains at one address none may. */
-static bool can_be_parted(const struct tm_segment *segment, uint32_t depth, uint32_t used)
+/*
+ * Whether about half of the records would go.  Of a full segment it is enough
+ * that some later split parts one from the new record's hash: addresses in some
+ * strides have hashes close to each other.  With many domains at one address
+ * none ever does.
+ */
+static bool can_be_parted(const struct tm_segment *segment, uint64_t new, uint32_t depth,
+			  uint32_t used, bool has_room)
 {
-	uint32_t sides[2] = {0, 0}, i, slot;
+	uint32_t sides[2] = {0, 0}, finest = tm_entry_of(tm_bent(new), TM_MAX_DEPTH), i, slot;
+	bool differ = false;
 
 	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
 		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
 			uint64_t key = segment->bucket[i].key[slot];
+			uint64_t hash = tm_hash(tm_key_address(key));
 
-			if (tm_key_is_block(key))
-				sides[side_of(tm_hash(tm_key_address(key)), depth)]++;
+			if (!tm_key_is_block(key))
+				continue;
+			differ |= tm_entry_of(tm_bent(hash), TM_MAX_DEPTH) != finest;
+			sides[side_of(hash, depth)]++;
 		}
 	}
-	return sides[0] > used / 16 && sides[1] > used / 16;
+	return has_room ? sides[0] > used / 16 && sides[1] > used / 16 : differ;
 }
 
 static uint32_t used_slots(const struct tm_segment *segment)
@@ -324,7 +336,7 @@ static TM_NOINLINE bool segment_split(struct tm_generation *generation, struct t
 		return false;
 	sweep(shard->directory, segment);
 	bits = directory[tm_entry_of(tm_bent(hash), depth)] & TM_SEGMENT_DEPTH_MASK;
-	if (bits >= TM_MAX_DEPTH || !can_be_parted(segment, bits, used))
+	if (bits >= TM_MAX_DEPTH || !can_be_parted(segment, hash, bits, used, has_room))
 		return false;
 	if (bits == depth) {
 		directory = directory_double(generation, shard, lock);
@@ -335,7 +347,9 @@ static TM_NOINLINE bool segment_split(struct tm_generation *generation, struct t
 	new = segment_new(generation, shard);
 	if (!new)
 		return false;
-	copy_side(segment, new, bits);
+	/* In this order all find room, however full the old one is and however few stay there. */
+	copy_side(segment, new, bits, true);
+	copy_side(segment, new, bits, false);
 	count = UINT32_C(1) << (depth - bits);
 	first = tm_entry_of(tm_bent(hash), depth) & ~(count - 1);
 	for (i = 0; i < count; i++)

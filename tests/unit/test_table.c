@@ -280,6 +280,65 @@ static void survives_churn_in_place(void **state)
 	free_generation(generation);
 }
 
+/*
+ * Blocks in strides whose multiples have hashes close to each other: 46,368 is a
+ * Fibonacci number, the others are its parts.  Whole segments fill up on one side.
+ */
+static void keeps_all_blocks_of_unlucky_strides(void **state)
+{
+	static const uint64_t strides[] = {2016, 6624, 23184, 46368, 92736};
+	struct tm_block found;
+	uint64_t replaced, i;
+	size_t s;
+
+	(void)state;
+	for (s = 0; s < sizeof(strides) / sizeof(strides[0]); s++) {
+		struct tm_generation *generation = new_generation();
+
+		for (i = 0; i < 20000; i++)
+			assert_int_equal(put(generation, 0x555555900010 + i * strides[s],
+					     strides[s] - 16, 1, &replaced),
+					 TABLE_NONE);
+		assert_true(is_valid(generation));
+		for (i = 0; i < 20000; i++)
+			assert_true(
+				table_find(generation, 0x555555900010 + i * strides[s], 0, &found));
+		free_generation(generation);
+	}
+}
+
+/* An address of the first shard, on this side of its first split. */
+static uint64_t address_on_side(uint32_t side)
+{
+	for (;;) {
+		uint64_t address = next_random() & TM_ADDRESS_MASK;
+
+		if (tm_shard_index(address) == 0 && tm_directory_index(address, 1) == side &&
+		    address > 1)
+			return address;
+	}
+}
+
+/* A full segment whose records all go to the new one, large ones among small ones. */
+static void loses_nothing_in_a_lopsided_split(void **state)
+{
+	uint64_t replaced, blocks, stored, turn;
+
+	(void)state;
+	for (turn = 0; turn < 100; turn++) {
+		struct tm_generation *generation = new_generation();
+		const struct tm_shard *shard = (const struct tm_shard *)generation->shards;
+
+		for (stored = 0; shard->segment_count == 1; stored++)
+			assert_int_equal(put(generation, address_on_side(1),
+					     next_random() % 3 ? TM_KEY_LARGE : 8, 1, &replaced),
+					 TABLE_NONE);
+		assert_true(table_is_valid(generation, &blocks));
+		assert_int_equal(blocks, stored);
+		free_generation(generation);
+	}
+}
+
 #define MODEL 200000u
 
 /* Random puts and takes against an array that remembers what must be there. */
@@ -350,6 +409,8 @@ int main(void)
 		cmocka_unit_test(refuses_its_own_lock),
 		cmocka_unit_test(holds_a_page_full_of_bytes),
 		cmocka_unit_test(survives_churn_in_place),
+		cmocka_unit_test(keeps_all_blocks_of_unlucky_strides),
+		cmocka_unit_test(loses_nothing_in_a_lopsided_split),
 		cmocka_unit_test(agrees_with_a_model),
 		cmocka_unit_test(costs_24_bytes_a_block),
 	};
