@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from measure import interleave
-from variants import (BUILD, Failed, Floor, Heaptrack, Tm, Valgrind, Variant, allocators,
+from variants import (BUILD, Failed, Floor, Heaptrack, Idle, Tm, Valgrind, Variant, allocators,
                       end_session, environment_of, mtrace, processes_of_session, profilers, run)
 
 MICRO = BUILD / "micro"
@@ -46,7 +46,7 @@ def column(threads, live, quick, rounds, tell):
     """Nanoseconds added to a pair by every variant, and the ratios that the aims are about."""
     usual = [Variant("native"), Tm("tm 10", 10), Tm("tm 25", 25),
              Tm("tm 25 sampled", "25 -sample 512KiB"), Floor(10, threads * live),
-             Floor(25, threads * live), Heaptrack()]
+             Floor(25, threads * live), Idle(), Heaptrack()]
     peers = [] if quick and live > 100000 else [mtrace(), *allocators()]
     if not quick:
         usual.insert(1, Tm("tm 1", 1))

@@ -97,6 +97,20 @@ class Floor(Variant):
         return [program[0] + "-fp", *program[1:]], self.environment
 
 
+class Idle(Variant):
+    """Instructions that do nothing, about half of what tm adds: see idle.c."""
+
+    def __init__(self):
+        super().__init__("300 idle instructions")
+        self.environment = {"LD_PRELOAD": str(BUILD / "idle.so")}
+
+    def missing(self):
+        return None if (BUILD / "idle.so").exists() else "idle.so is not built"
+
+    def command(self, program, folder):
+        return program, self.environment
+
+
 class Heaptrack(Variant):
     """With its interpreter beside it, as it is used."""
 
