@@ -10,13 +10,20 @@
 
 /* sampled.S */
 _Static_assert(offsetof(struct tm_patch, original) == 24, "jumps there");
-_Static_assert(offsetof(struct tm_patch, domain) == 88, "of malloc's domain");
-_Static_assert(offsetof(struct tm_patch, block_argument) == 69, "rdi");
+_Static_assert(offsetof(struct tm_patch, domain) == 88, "puts it into the guard");
+_Static_assert(offsetof(struct tm_patch, size_argument) == 67, "looks at all three, and …");
+_Static_assert(offsetof(struct tm_patch, count_argument) == 68, "… at two of them …");
+_Static_assert(offsetof(struct tm_patch, block_argument) == 69, "… at a time");
+_Static_assert(TM_NO_ARGUMENT == 0xff, "in these");
 _Static_assert(offsetof(struct tm_header, threads) == 104, "leads to the thread records");
 _Static_assert(offsetof(struct tm_wiped, threads) == 24, "looks them up");
 _Static_assert(sizeof(struct tm_thread_entry) == 16 && TM_MAX_THREADS == 16384, "likewise");
 _Static_assert(offsetof(struct tm_thread, state) == 0 && THREAD_OUTSIDE == 0, "looks at it");
 _Static_assert(offsetof(struct tm_thread, sample_left) == 40, "counts it down");
+_Static_assert(THREAD_IN_ORIGINAL == 2 && offsetof(struct tm_thread, entry) == 16, "the guard");
+_Static_assert(offsetof(struct tm_thread, nested) == 24, "likewise");
+_Static_assert(offsetof(struct tm_thread, domain) == 32, "likewise");
+_Static_assert(sizeof(struct tm_entry) == 112, "likewise");
 
 uint32_t tm_sample_state;
 uint64_t tm_sample_malloc;
@@ -169,7 +176,7 @@ void sample_begin(const struct tm_generation *generation)
 		if (thread)
 			thread->sample_left = thread->sample_random = 0;
 	}
-	tm_sample_least = generation->min_size;
+	tm_sample_least = tm_sample_size(generation->min_size);
 	find_malloc();
 	store_release(&tm_sample_state, 1);
 }

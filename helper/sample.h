@@ -54,15 +54,13 @@ bool sample_keeps(const struct tm_generation *generation, struct tm_thread *thre
 		  uint64_t old_size, uint64_t size) TM_HIDDEN;
 
 /*
- * What sampled.S reads: whether it has anything to do, and which calls of
- * malloc it may let pass.  Those of the one function of that name, because then
- * it is not called by another function that was let pass: such a block would
- * have two chances.  Operator new and all others go through their hooks, whose
- * guard sees to that.
+ * What sampled.S reads: whether it has anything to do, and which function it may
+ * go on to without setting the guard.  That is the one named malloc, which then
+ * calls no other allocator function: such a block would have two chances.
  */
 extern uint32_t tm_sample_state TM_HIDDEN;  /* 1: not every block is recorded */
 extern uint64_t tm_sample_malloc TM_HIDDEN; /* address of its struct tm_patch; 0: there is none */
-extern uint64_t tm_sample_least TM_HIDDEN;  /* bytes; smaller blocks are not recorded */
+extern uint64_t tm_sample_least TM_HIDDEN;  /* bytes, not 0: smaller blocks go another way */
 
 /*
  * Begins with the generation that was just published, when it leaves blocks
@@ -90,7 +88,7 @@ extern uint8_t tm_sample_filter[SAMPLE_FILTER_BYTES] TM_HIDDEN;
 /* sampled.S reckons the same. */
 static inline uint8_t *sample_counter(uint64_t filter, uint64_t address)
 {
-	return (uint8_t *)filter + ((address >> 4 ^ address >> 20) & (SAMPLE_FILTER_BYTES - 1));
+	return (uint8_t *)filter + (address >> 4 & (SAMPLE_FILTER_BYTES - 1));
 }
 
 /* False when the block is certainly not recorded.  filter: the generation's, not 0. */

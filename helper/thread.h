@@ -36,10 +36,10 @@ struct tm_thread {
 	struct tm_unwinder unwinder;
 };
 
+/* 0 … TM_MAX_THREADS - 1.  sampled.S reckons the same. */
 static inline uint32_t thread_hash(uint64_t thread_pointer)
 {
-	return (uint32_t)(thread_pointer * UINT64_C(0x9e3779b97f4a7c15) >> 50) &
-	       (TM_MAX_THREADS - 1);
+	return (uint32_t)thread_pointer * 0x9e3779b1u >> 18;
 }
 
 /* The calling thread's record is suspected: claims it again, or makes another. */

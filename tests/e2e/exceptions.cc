@@ -57,6 +57,8 @@ int main()
 		} catch (const std::bad_alloc &) {
 			caught++;
 		}
+		if (i == 500)
+			checkpoint();
 		allocate(20);
 	}
 	for (i = 0; i < 100; i++) {

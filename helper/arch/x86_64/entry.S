@@ -19,10 +19,11 @@ tm_entry_\shape:
 	.cfi_personality 0x1b, tm_personality /* DW_EH_PE_pcrel | DW_EH_PE_sdata4 */
 	endbr64
 	.ifnb	\traced
+	sampled \shape
 	cmpl	$1, tm_header + 40(%rip) /* state: TM_STATE_TRACING */
 	jne	1f
 	.endif
-	sampled \shape
+	recorded \shape
 	.cfi_remember_state
 	.irp	register, rbp, rbx, r12, r13, r14, r15
 	pushq	%\register

@@ -1,9 +1,11 @@
 /*
- * Most calls of malloc and free while sampling: what sample_takes() and
- * sample_may_hold() decide, before anything is saved.  A block that is not
- * recorded has nothing to do with the helper, so the call goes on in the
- * function itself and returns to its caller; else all is as it was on entry,
- * and the stub goes on.
+ * Most calls of malloc, free and their kind while sampling: what sample_takes()
+ * and sample_may_hold() decide, before anything is saved.  A block that is not
+ * recorded has nothing to do with the table, so the call goes on in the function
+ * itself; else all is as it was on entry, and the stub goes on.
+ *
+ * A function that may call another allocator function gets the guard of hooks.c
+ * meanwhile, or its block would have two chances.
  *
  * r11 holds the address of the struct tm_patch, 24 is the place of `original`
  * in it.  May use: rax and r10, which hold nothing when a function that is not
@@ -12,60 +14,147 @@
  */
 	.text
 
-	/* malloc(rdi), where no allocator function calls another one: see sample.h. */
-	.globl	tm_sampled_alloc
-	.hidden	tm_sampled_alloc
-	.type	tm_sampled_alloc, @function
+	.macro	function name
+	.globl	\name
+	.hidden	\name
+	.type	\name, @function
 	.balign	16
-tm_sampled_alloc:
+\name:
 	.cfi_startproc
-	cmpq	%r11, tm_sample_malloc(%rip)
-	jne	tm_recorded_alloc
+	.endm
+
+	.macro	end name
+	.cfi_endproc
+	.size	\name, . - \name
+	.endm
+
+	/* r10: the thread's record, as thread_self() finds it in the usual case. */
+	.macro	find_thread otherwise
 	movq	%fs:0, %rax
-	movabsq	$0x9e3779b97f4a7c15, %r10 /* thread_hash() */
-	imulq	%rax, %r10
-	shrq	$50, %r10
+	imull	$0x9e3779b1, %eax, %r10d /* thread_hash() */
+	shrl	$18, %r10d
 	shlq	$4, %r10
 	addq	tm_header+104(%rip), %r10 /* threads */
 	cmpq	%rax, 24(%r10)
-	jne	tm_recorded_alloc
+	jne	\otherwise
 	movq	32(%r10), %r10 /* record */
+	.endm
+
+	/* Goes on in the function when this is an allocator's call of itself. */
+	.macro	nested otherwise
+	cmpl	$2, (%r10) /* THREAD_IN_ORIGINAL */
+	jne	\otherwise
+	movl	88(%r11), %eax /* domain */
+	cmpl	%eax, 32(%r10)
+	jne	\otherwise
+	leaq	-104(%rsp), %rax /* is_abandoned() */
+	cmpq	%rax, 16(%r10) /* entry */
+	jbe	\otherwise
+	jmp	*24(%r11)
+	.endm
+
+	/* malloc(rdi), where it is sure to call no other one: see sample.h. */
+	function tm_sampled_alloc
+	cmpq	%r11, tm_sample_malloc(%rip)
+	jne	tm_sampled_other
+	find_thread tm_recorded_alloc
 	cmpl	$0, (%r10) /* state */
-	jne	tm_recorded_alloc
+	jne	2f
 	cmpq	tm_sample_least(%rip), %rdi
 	jb	1f
-	movq	40(%r10), %rax /* sample_left */
-	subq	%rdi, %rax
+	cmpq	%rdi, 40(%r10) /* sample_left */
 	jb	tm_recorded_alloc
-	testq	%rdi, %rdi
+	subq	%rdi, 40(%r10)
+	jmp	*24(%r11)
+1:	testq	%rdi, %rdi
 	je	tm_recorded_alloc
-	movq	%rax, 40(%r10)
-1:	jmp	*24(%r11)
-	.cfi_endproc
-	.size	tm_sampled_alloc, . - tm_sampled_alloc
+	jmp	*24(%r11)
+2:	nested tm_recorded_alloc
+	end tm_sampled_alloc
 
-	/* free(rdi) of domain 0: sample_counter() */
-	.globl	tm_sampled_free
-	.hidden	tm_sampled_free
-	.type	tm_sampled_free, @function
-	.balign	16
-tm_sampled_free:
-	.cfi_startproc
+	/* calloc, and those with the size in rdi: operator new. */
+	function tm_sampled_other
+	find_thread tm_recorded_alloc
+	cmpl	$0, (%r10)
+	jne	2f
 	movq	%rdi, %rax
-	shrq	$4, %rax
-	movq	%rax, %r10
-	shrq	$16, %r10
-	xorl	%r10d, %eax
+	cmpw	$0xff00, 67(%r11) /* size_argument: 0, count_argument: none */
+	je	1f
+	cmpw	$0x0001, 67(%r11) /* 1 and 0 */
+	jne	tm_recorded_alloc
+	imulq	%rsi, %rax /* overflows: the original fails, see requested_size() */
+1:	cmpq	tm_sample_least(%rip), %rax
+	jb	3f
+	cmpq	%rax, 40(%r10)
+	jb	tm_recorded_alloc
+	subq	%rax, 40(%r10)
+	jmp	tm_sampled_guarded
+2:	nested tm_recorded_alloc
+3:	testq	%rax, %rax
+	je	tm_recorded_alloc
+	jmp	tm_sampled_guarded
+	end tm_sampled_other
+
+	/* realloc(rdi, rsi): neither the old block is recorded nor the new one. */
+	function tm_sampled_realloc
+	movl	%edi, %eax
+	shrl	$4, %eax
+	movzwl	%ax, %eax
+	leaq	tm_sample_filter(%rip), %r10
+	cmpb	$0, (%r10,%rax)
+	jne	tm_recorded_realloc
+	cmpw	$0xff01, 67(%r11) /* size_argument: 1, count_argument: none */
+	jne	tm_recorded_realloc
+	cmpb	$0, 69(%r11) /* block_argument */
+	jne	tm_recorded_realloc
+	find_thread tm_recorded_realloc
+	cmpl	$0, (%r10)
+	jne	2f
+	cmpq	tm_sample_least(%rip), %rsi
+	jb	1f
+	cmpq	%rsi, 40(%r10)
+	jb	tm_recorded_realloc
+	subq	%rsi, 40(%r10)
+	jmp	tm_sampled_guarded
+1:	testq	%rsi, %rsi
+	je	tm_recorded_realloc
+	jmp	tm_sampled_guarded
+2:	nested tm_recorded_realloc
+	end tm_sampled_realloc
+
+	/*
+	 * The original with the guard on, as guard_begin() and guard_leave() do it.  A
+	 * hook's struct tm_entry of the same call would begin at 104 below the return
+	 * address: that is its `entry`.
+	 */
+	function tm_sampled_guarded
+	.cfi_personality 0x1b, tm_personality /* as in entry.S */
+	pushq	%r10
+	.cfi_adjust_cfa_offset 8
+	leaq	-96(%rsp), %rax
+	movq	%rax, 16(%r10)
+	movq	$0, 24(%r10) /* nested */
+	movl	88(%r11), %eax
+	movl	%eax, 32(%r10)
+	movl	$2, (%r10)
+	call	*24(%r11)
+	popq	%r10
+	.cfi_adjust_cfa_offset -8
+	movl	$0, (%r10) /* THREAD_OUTSIDE */
+	ret
+	end tm_sampled_guarded
+
+	/* free(rdi): sample_counter() */
+	function tm_sampled_free
+	movl	%edi, %eax
+	shrl	$4, %eax
 	movzwl	%ax, %eax
 	leaq	tm_sample_filter(%rip), %r10
 	cmpb	$0, (%r10,%rax)
 	jne	tm_recorded_free
 	cmpb	$0, 69(%r11) /* block_argument */
 	jne	tm_recorded_free
-	cmpl	$0, 88(%r11) /* domain */
-	jne	tm_recorded_free
 	jmp	*24(%r11)
-	.cfi_endproc
-	.size	tm_sampled_free, . - tm_sampled_free
+	end tm_sampled_free
 
 	.section .note.GNU-stack, "", @progbits
