@@ -171,7 +171,7 @@ static TM_NOINLINE uint32_t walk(struct tm_generation *generation, struct tm_thr
 	if (unlikely(!thread_reserve(thread, generation->limit)))
 		return 0;
 	tm_entry_registers(entry, &registers);
-	path = tm_path_at(&thread->recall, registers.rip, registers.rsp, &thread->stack);
+	path = tm_path_at(&thread->recall, registers.rip, registers.rsp);
 	frames = (uint64_t *)thread->frames;
 	tm_path_begin(path, thread->recall.size, &thread->unwinder.log);
 	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
@@ -195,7 +195,7 @@ static inline uint32_t take_traceback(struct tm_generation *generation, struct t
 	tm_modules_follow_loader();
 	if (unlikely(!thread->recall.paths))
 		return walk(generation, thread, entry, domain);
-	known = tm_recall(tm_path_at(&thread->recall, rip, rsp, &thread->stack), rip, rsp,
+	known = tm_recall(tm_path_at(&thread->recall, rip, rsp), rip, rsp,
 			  tm_path_root(generation, domain), &thread->stack);
 	return likely(known) ? known : walk(generation, thread, entry, domain);
 }

@@ -66,15 +66,17 @@ static inline uint32_t tm_hint_index(uint64_t rip)
 
 /*
  * The one path where a walk from there is remembered.  Many functions may call
- * the one that calls the allocator, so the next return address has a say.
+ * the one that calls the allocator, so the next return address has a say.  Its
+ * place is a guess, and what was known of the stack may be gone (a coroutine's
+ * that was unmapped): it is looked for in the page of the return address below
+ * rsp alone, which was just written.
  */
-static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_t rip, uint64_t rsp,
-					 const struct tm_stack *stack)
+static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_t rip, uint64_t rsp)
 {
 	uint64_t next_at = rsp + recall->hint[tm_hint_index(rip)] * sizeof(uint64_t);
 	uint64_t hash = rip ^ rsp << 13;
 
-	if (likely(next_at != rsp && rsp >= stack->low && next_at + 8 <= stack->high))
+	if (likely(next_at != rsp && ((next_at + 7) ^ (rsp - 8)) < TM_PAGE))
 		hash += tm_stack_word(next_at);
 	return (struct tm_path *)(recall->paths + (hash * TM_RECALL_FACTOR >> 57) * recall->size);
 }

@@ -120,7 +120,7 @@ static bool make_memory(void)
 static size_t walk_with_tm(const struct tm_registers *start)
 {
 	struct tm_recall *recall = &remembered->recall;
-	struct tm_path *path = tm_path_at(recall, start->rip, start->rsp, &stack);
+	struct tm_path *path = tm_path_at(recall, start->rip, start->rsp);
 	size_t slot = ((uint64_t)path - recall->paths) / recall->size;
 	bool complete;
 

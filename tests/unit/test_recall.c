@@ -50,13 +50,13 @@ extern const uint8_t after_plain[], after_framed[], after_aligned[], after_huge[
 
 /* The stack at words, and the one path that remembers it. */
 struct made_stack {
+	size_t limit;
 	uint64_t words[32];
 	struct tm_registers start;
 	struct tm_stack range;
 	struct tm_path *path;
-	size_t limit;
 	size_t count; /* frames that the last walk found */
-};
+} __attribute__((aligned(512)));
 
 static void walk_made_stack(struct made_stack *made)
 {
@@ -186,12 +186,28 @@ static void the_second_caller_chooses_the_place(void **state)
 		uint64_t place;
 
 		made.words[3] = PLAIN + 16 * i;
-		path = tm_path_at(&recall, made.start.rip, made.start.rsp, &made.range);
+		path = tm_path_at(&recall, made.start.rip, made.start.rsp);
 		place = ((uint64_t)path - recall.paths) / sizeof(*paths);
 		places += !taken[place];
 		taken[place] = true;
 	}
 	assert_true(places > TM_PATHS / 3);
+}
+
+/* Where it looks for the second caller, there may be no stack any more. */
+static void the_place_is_chosen_without_a_fault(void **state)
+{
+	static struct tm_recall recall = {.size = sizeof(*paths)};
+	uint8_t *memory =
+		mmap(NULL, 2 * TM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t at;
+
+	(void)state;
+	recall.paths = (uint64_t)paths;
+	recall.hint[tm_hint_index(PLAIN)] = 4;
+	munmap(memory + TM_PAGE, TM_PAGE);
+	for (at = 8; at <= TM_PAGE; at += 4)
+		assert_non_null(tm_path_at(&recall, PLAIN, (uint64_t)memory + at));
 }
 
 static void a_realigned_frame_is_looked_at(void **state)
@@ -284,6 +300,7 @@ int main(void)
 		cmocka_unit_test(the_first_frame_pointer_is_looked_at),
 		cmocka_unit_test(the_outermost_frame_alone_is_recalled),
 		cmocka_unit_test(the_second_caller_chooses_the_place),
+		cmocka_unit_test(the_place_is_chosen_without_a_fault),
 		cmocka_unit_test(a_realigned_frame_is_looked_at),
 		cmocka_unit_test(a_frame_beyond_the_known_stack_is_not_remembered),
 		cmocka_unit_test(what_is_left_off_may_differ),

@@ -43,7 +43,7 @@ static void walk_and_recall(const struct tm_registers *start, struct tm_stack *o
 	size_t count;
 
 	recall.paths = (uint64_t)paths;
-	path = tm_path_at(&recall, start->rip, start->rsp, own);
+	path = tm_path_at(&recall, start->rip, start->rsp);
 	place = ((uint64_t)path - recall.paths) / sizeof(*paths);
 	found = tm_recall(path, start->rip, start->rsp, limit, own);
 	tm_path_begin(path, sizeof(*paths), &unwinder.log);
@@ -269,7 +269,8 @@ static void a_broken_stack_ends_the_walk(void **state)
 			registers.rsp = memory + next_random() % size / 8 * 8;
 		if (i % 64 == 0)
 			memset(&broken, 0, sizeof(broken));
-		walk_and_recall(&registers, &broken, 64);
+		if (tm_is_readable(registers.rsp - 8)) /* where it was called from */
+			walk_and_recall(&registers, &broken, 64);
 		count = i % 4 ? tm_unwind(&unwinder, &registers, &broken, addresses, 64, &complete)
 			      : tm_unwind_full(&unwinder, &registers,
 					       tm_stack_begin(&broken, registers.rsp) ? &broken
