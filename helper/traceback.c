@@ -65,8 +65,11 @@ TM_NOINLINE uint32_t traceback_domain(const struct tm_generation *generation, ui
 {
 	uint64_t address = 0;
 
-	/* A reader without the lock may bring an id that was just wiped: 0, which is no node. */
-	while (id && !(address & TM_NODE_ROOT)) {
+	/*
+	 * A reader without the lock may bring an id that was just wiped (0 is no node), or
+	 * what has taken its place: half of the size of a large block, which is any number.
+	 */
+	while (id && id < load_acquire(&generation->node_count) && !(address & TM_NODE_ROOT)) {
 		const struct tm_node *node = traceback_node(generation, id);
 
 		address = node->address;

@@ -209,6 +209,20 @@ static void refuses_what_does_not_fit(void **state)
 	free_generation(generation);
 }
 
+/* A search without the lock may take half of a size for a traceback. */
+static void any_number_may_be_asked_for_its_domain(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	uint32_t known = traceback_in(generation, 7, 0x402000, false);
+
+	(void)state;
+	assert_int_equal(traceback_domain(generation, known), 7);
+	assert_int_equal(traceback_domain(generation, known + 1), 0);
+	assert_int_equal(traceback_domain(generation, UINT32_MAX), 0);
+	assert_int_equal(traceback_domain(generation, 5 * TM_NODES_PER_CHUNK), 0);
+	free_generation(generation);
+}
+
 /* A free of an unknown address is counted in its shard. */
 static void counts_untracked_frees(void **state)
 {
@@ -405,6 +419,7 @@ int main(void)
 		cmocka_unit_test(keeps_domains_apart),
 		cmocka_unit_test(refuses_an_address_of_too_many_domains),
 		cmocka_unit_test(refuses_what_does_not_fit),
+		cmocka_unit_test(any_number_may_be_asked_for_its_domain),
 		cmocka_unit_test(counts_untracked_frees),
 		cmocka_unit_test(refuses_its_own_lock),
 		cmocka_unit_test(holds_a_page_full_of_bytes),
