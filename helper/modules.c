@@ -195,9 +195,11 @@ static long new_chunk(uint64_t size)
 	chunk = (struct chunk *)result;
 	chunk->previous = chunks;
 	chunk->size = bytes;
-	chunks = (uint64_t)chunk;
-	chunk_next = (uint64_t)(chunk + 1);
-	chunk_end = chunks + bytes;
+	/* A child of fork may begin between any two of these: it then has no memory left. */
+	store_release(&chunk_end, 0);
+	store_release(&chunks, (uint64_t)chunk);
+	store_release(&chunk_next, (uint64_t)(chunk + 1));
+	store_release(&chunk_end, (uint64_t)chunk + bytes);
 	return 0;
 }
 
@@ -210,7 +212,7 @@ static long publish(const struct tm_module_list *list)
 
 	if (publish_again(list))
 		return 0;
-	if (chunk_end - chunk_next < size) {
+	if (chunk_end < chunk_next + size) {
 		long result = new_chunk(size);
 
 		if (sys_failed(result))
@@ -247,6 +249,7 @@ void tm_modules_unmap(void)
 /* The place where lists are built, of at least this size. */
 static long make_workshop(uint64_t size)
 {
+	uint64_t old = workshop, old_size = workshop_size;
 	long result;
 
 	if (workshop_size >= size)
@@ -255,12 +258,14 @@ static long make_workshop(uint64_t size)
 	result = map_pages(size);
 	if (sys_failed(result))
 		return result;
-	if (workshop) {
-		sys_munmap(workshop, workshop_size);
-		__atomic_fetch_sub(&tm_header.memory, workshop_size, __ATOMIC_RELAXED);
+	/* A child of fork may begin anywhere here: its workshop must be there. */
+	store_release(&workshop_size, UINT64_C(0));
+	store_release(&workshop, (uint64_t)result);
+	store_release(&workshop_size, size);
+	if (old) {
+		sys_munmap(old, old_size);
+		__atomic_fetch_sub(&tm_header.memory, old_size, __ATOMIC_RELAXED);
 	}
-	workshop = (uint64_t)result;
-	workshop_size = size;
 	return 0;
 }
 

@@ -31,7 +31,7 @@ static void *shard_memory(struct tm_generation *generation, struct tm_shard *sha
 	void *memory;
 
 	size = (size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1);
-	if (shard->arena_end - shard->arena < size) {
+	if (shard->arena_end < shard->arena + size) {
 		uint64_t bytes = shard->segment_count * (sizeof(struct tm_segment) / 4);
 
 		if (bytes < ARENA_BYTES)
@@ -46,8 +46,10 @@ static void *shard_memory(struct tm_generation *generation, struct tm_shard *sha
 			return NULL;
 		/* Pages nobody wrote to cost nothing: they count as they are handed out. */
 		arena_count(generation, -(int64_t)bytes);
-		shard->arena = (uint64_t)memory;
-		shard->arena_end = (uint64_t)memory + bytes;
+		/* A child of fork may begin between any two of these: it then has no memory left. */
+		store_release(&shard->arena_end, 0);
+		store_release(&shard->arena, (uint64_t)memory);
+		store_release(&shard->arena_end, (uint64_t)memory + bytes);
 	}
 	memory = (void *)shard->arena;
 	shard->arena += size;

@@ -28,12 +28,14 @@ static void *pool_take(uint64_t size)
 	size = (size + 63) & ~UINT64_C(63);
 	if (size > bytes)
 		return arena_map_wiped(size);
-	if (pool_end - pool_next < size) {
+	if (pool_end < pool_next + size) {
 		memory = arena_map_wiped(bytes);
 		if (!memory)
 			return NULL;
-		pool_next = (uint64_t)memory;
-		pool_end = pool_next + bytes;
+		/* A child of fork may begin between any two of these: it then has no memory left. */
+		store_release(&pool_end, 0);
+		store_release(&pool_next, (uint64_t)memory);
+		store_release(&pool_end, (uint64_t)memory + bytes);
 	}
 	memory = (void *)pool_next;
 	pool_next += size;

@@ -321,6 +321,25 @@ static void keeps_all_blocks_of_unlucky_strides(void **state)
 	}
 }
 
+/* A child of fork finds where new memory begins, but not yet where it ends. */
+static void uses_no_memory_without_an_end(void **state)
+{
+	struct tm_generation *generation = new_generation();
+	struct tm_shard *shards = (struct tm_shard *)generation->shards;
+	uint64_t replaced, i;
+
+	(void)state;
+	for (i = 0; i < TM_SHARDS; i++) {
+		shards[i].arena = 0x10000;
+		shards[i].arena_end = 0;
+	}
+	for (i = 0; i < 100000; i++)
+		assert_int_equal(put(generation, 0x555500000000 + i * 64, 40, 1, &replaced),
+				 TABLE_NONE);
+	assert_true(is_valid(generation));
+	free_generation(generation);
+}
+
 /* An address of the first shard, on this side of its first split. */
 static uint64_t address_on_side(uint32_t side)
 {
@@ -426,6 +445,7 @@ int main(void)
 		cmocka_unit_test(survives_churn_in_place),
 		cmocka_unit_test(keeps_all_blocks_of_unlucky_strides),
 		cmocka_unit_test(loses_nothing_in_a_lopsided_split),
+		cmocka_unit_test(uses_no_memory_without_an_end),
 		cmocka_unit_test(agrees_with_a_model),
 		cmocka_unit_test(costs_24_bytes_a_block),
 	};
