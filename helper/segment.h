@@ -2,7 +2,7 @@
 #ifndef TM_SEGMENT_H
 #define TM_SEGMENT_H
 
-#include "helper.h"
+#include "arch.h"
 
 static inline struct tm_shard *shards_of(const struct tm_generation *generation)
 {
@@ -38,14 +38,14 @@ static inline uint32_t passed_count(const struct tm_bucket *bucket, uint32_t shi
 /* The slots whose keys differ from `wanted` in no more than the size, a bit each.  No branches. */
 static inline uint32_t slots_like(const struct tm_bucket *bucket, uint64_t wanted)
 {
-#define IS_LIKE(slot) (load_relaxed(&bucket->key[slot]) - wanted <= TM_KEY_SIZE_MASK)
-	uint32_t found = IS_LIKE(4);
+	uint32_t found = 0;
 
-	found += found + IS_LIKE(3);
-	found += found + IS_LIKE(2);
-	found += found + IS_LIKE(1);
-	return found + found + IS_LIKE(0);
-#undef IS_LIKE
+	TM_APPEND_BELOW(found, load_relaxed(&bucket->key[4]) - wanted, TM_KEY_SIZE_MASK + 1);
+	TM_APPEND_BELOW(found, load_relaxed(&bucket->key[3]) - wanted, TM_KEY_SIZE_MASK + 1);
+	TM_APPEND_BELOW(found, load_relaxed(&bucket->key[2]) - wanted, TM_KEY_SIZE_MASK + 1);
+	TM_APPEND_BELOW(found, load_relaxed(&bucket->key[1]) - wanted, TM_KEY_SIZE_MASK + 1);
+	TM_APPEND_BELOW(found, load_relaxed(&bucket->key[0]) - wanted, TM_KEY_SIZE_MASK + 1);
+	return found;
 }
 
 static inline uint32_t slots_free(const struct tm_bucket *bucket)

@@ -23,9 +23,6 @@
 #define SEGMENT_SLOTS (TM_SEGMENT_BUCKETS * TM_BUCKET_SLOTS)
 #define CROWDED (SEGMENT_SLOTS / 5 * 4) /* slots in use */
 
-/* The compiler would call what is here for two callers, and keep ten registers for it. */
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
 /* Where a record is, or could be. */
 struct place {
 	struct tm_bucket *bucket;
@@ -93,8 +90,8 @@ static TM_NOINLINE bool find_further(const struct tm_generation *generation,
 }
 
 /* The record of an address in a domain.  False when there is none. */
-static ALWAYS_INLINE bool find(const struct tm_generation *generation, struct tm_segment *segment,
-			       uint64_t hash, uint64_t address, uint32_t domain, struct place *ret)
+static bool find(const struct tm_generation *generation, struct tm_segment *segment, uint64_t hash,
+		 uint64_t address, uint32_t domain, struct place *ret)
 {
 	struct tm_bucket *bucket = &segment->bucket[tm_first_bucket(hash)];
 	uint64_t wanted = key_of(address, domain);
@@ -136,8 +133,7 @@ static TM_NOINLINE bool find_room_further(struct tm_segment *segment, uint64_t h
 }
 
 /* The first place for a record of this size.  False when there is none. */
-static ALWAYS_INLINE bool find_room(struct tm_segment *segment, uint64_t hash, uint64_t size,
-				    struct place *ret)
+static bool find_room(struct tm_segment *segment, uint64_t hash, uint64_t size, struct place *ret)
 {
 	struct tm_bucket *bucket = &segment->bucket[tm_first_bucket(hash)];
 	uint32_t slots = slots_for(bucket, size);
@@ -195,13 +191,11 @@ static inline void remove_record(struct tm_segment *segment, uint64_t hash,
 		count_passed(segment, hash, place->passed, (uint32_t)-1);
 }
 
-static inline void read_record(const struct place *place, uint64_t address, uint32_t domain,
-			       struct tm_block *ret)
+/* What a record says beside its address and domain. */
+static void read_record(const struct place *place, struct tm_block *ret)
 {
-	ret->address = address;
 	ret->size = tm_bucket_size(place->bucket, place->slot);
 	ret->traceback = place->bucket->traceback[place->slot];
-	ret->domain = domain;
 }
 
 /* ---- growth ------------------------------------------------------------ */
@@ -387,69 +381,114 @@ static inline struct tm_segment *locked_segment(const struct tm_generation *gene
 	return segment_of(lock->directory, hash);
 }
 
-enum table_result table_put(struct tm_generation *generation, uint32_t owner,
-			    const struct tm_block *block, uint64_t *replaced)
+/* The same for a record that is not as most are; the lock is held. */
+static TM_NOINLINE enum table_result put_further(struct tm_generation *generation,
+						 struct tm_lock *lock, uint64_t hash,
+						 const struct tm_block *block, uint64_t *replaced)
 {
-	uint64_t address = block->address, size = block->size, hash = tm_hash(address);
-	struct tm_lock *lock = lock_of(generation, hash);
+	uint64_t key = key_of(block->address, block->domain);
 	struct tm_segment *segment;
 	struct place old, place;
 
-	*replaced = 0;
-	if (unlikely(!is_recordable(address) || size > TM_MAX_SIZE))
-		return TABLE_DROPPED;
-	if (unlikely(!lock_take(&lock->word, owner)))
-		return TABLE_DROPPED;
 	for (;;) {
 		bool has_room;
 
-		segment = locked_segment(generation, lock, hash);
-		has_room = find_room(segment, hash, size, &place);
+		segment = segment_of(lock->directory, hash);
+		has_room = find_room(segment, hash, block->size, &place);
 		if (likely(has_room && place.passed < FAR))
 			break;
 		if (segment_split(generation, shard_of(generation, hash), lock, hash, has_room))
 			continue;
 		if (has_room)
 			break;
-		lock_release(&lock->word);
 		return TABLE_DROPPED;
 	}
 	/* Where a free was not seen, the old record goes first, so none is half new. */
-	if (unlikely(find(generation, segment, hash, address, block->domain, &old))) {
+	if (unlikely(find(generation, segment, hash, block->address, block->domain, &old))) {
 		*replaced = tm_bucket_size(old.bucket, old.slot);
 		remove_record(segment, hash, &old);
-		store_record(segment, hash, &place, key_of(address, block->domain), size,
-			     block->traceback);
-		lock_release(&lock->word);
+		store_record(segment, hash, &place, key, block->size, block->traceback);
 		return TABLE_FOUND;
 	}
-	store_record(segment, hash, &place, key_of(address, block->domain), size, block->traceback);
-	lock_release(&lock->word);
+	store_record(segment, hash, &place, key, block->size, block->traceback);
 	return TABLE_NONE;
+}
+
+enum table_result table_put(struct tm_generation *generation, uint32_t owner,
+			    const struct tm_block *block, uint64_t *replaced)
+{
+	uint64_t address = block->address, size = block->size, hash = tm_hash(address);
+	uint64_t key = key_of(address, block->domain);
+	struct tm_lock *lock = lock_of(generation, hash);
+	enum table_result result = TABLE_NONE;
+	struct tm_bucket *bucket;
+	uint32_t room;
+
+	*replaced = 0;
+	if (unlikely(!is_recordable(address) || size > TM_MAX_SIZE))
+		return TABLE_DROPPED;
+	if (unlikely(!lock_take(&lock->word, owner)))
+		return TABLE_DROPPED;
+	bucket = &locked_segment(generation, lock, hash)->bucket[tm_first_bucket(hash)];
+	room = slots_free(bucket);
+	if (likely(room && !is_large(size) && !slots_like(bucket, key) &&
+		   !passed_count(bucket, tm_passed_shift(hash)))) {
+		uint32_t slot = (uint32_t)__builtin_ctz(room);
+
+		bucket->traceback[slot] = block->traceback;
+		store_release(&bucket->key[slot], key | size);
+	} else {
+		result = put_further(generation, lock, hash, block, replaced);
+	}
+	lock_release(&lock->word);
+	return result;
+}
+
+/* The same for a record that is not as most are; the lock is held. */
+static TM_NOINLINE enum table_result take_further(struct tm_generation *generation,
+						  struct tm_lock *lock, uint64_t hash,
+						  struct tm_block *ret)
+{
+	struct tm_segment *segment = segment_of(lock->directory, hash);
+	struct place place;
+
+	if (!find(generation, segment, hash, ret->address, ret->domain, &place)) {
+		shard_of(generation, hash)->untracked_frees++;
+		return TABLE_NONE;
+	}
+	read_record(&place, ret);
+	remove_record(segment, hash, &place);
+	return TABLE_FOUND;
 }
 
 enum table_result table_take(struct tm_generation *generation, uint32_t owner, uint64_t address,
 			     uint32_t domain, struct tm_block *ret)
 {
-	uint64_t hash = tm_hash(address);
+	uint64_t hash = tm_hash(address), size;
 	struct tm_lock *lock = lock_of(generation, hash);
-	struct tm_segment *segment;
-	struct place place;
+	enum table_result result = TABLE_FOUND;
+	struct tm_bucket *bucket;
+	uint32_t slots, slot;
 
 	if (unlikely(!is_recordable(address)))
 		return TABLE_NONE;
 	if (unlikely(!lock_take(&lock->word, owner)))
 		return TABLE_DROPPED;
-	segment = locked_segment(generation, lock, hash);
-	if (!find(generation, segment, hash, address, domain, &place)) {
-		shard_of(generation, hash)->untracked_frees++;
-		lock_release(&lock->word);
-		return TABLE_NONE;
+	ret->address = address;
+	ret->domain = domain;
+	bucket = &locked_segment(generation, lock, hash)->bucket[tm_first_bucket(hash)];
+	slots = slots_like(bucket, key_of(address, 0));
+	slot = (uint32_t)__builtin_ctz(slots | 1u << (TM_BUCKET_SLOTS - 1));
+	size = bucket->key[slot] & TM_KEY_SIZE_MASK;
+	if (likely(slots && !domain && size != TM_KEY_LARGE)) {
+		ret->size = size;
+		ret->traceback = bucket->traceback[slot];
+		store_release(&bucket->key[slot], UINT64_C(0));
+	} else {
+		result = take_further(generation, lock, hash, ret);
 	}
-	read_record(&place, address, domain, ret);
-	remove_record(segment, hash, &place);
 	lock_release(&lock->word);
-	return TABLE_FOUND;
+	return result;
 }
 
 bool table_find(const struct tm_generation *generation, uint64_t address, uint32_t domain,
@@ -463,6 +502,8 @@ bool table_find(const struct tm_generation *generation, uint64_t address, uint32
 		  segment_of(load_acquire(&shard_of(generation, hash)->directory), hash), hash,
 		  address, domain, &place))
 		return false;
-	read_record(&place, address, domain, ret);
+	ret->address = address;
+	ret->domain = domain;
+	read_record(&place, ret);
 	return true;
 }

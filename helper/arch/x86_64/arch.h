@@ -38,6 +38,13 @@ static inline void tm_pause(void)
 	__asm__ volatile("pause");
 }
 
+/* Twice `bits`, and one more if value is below the limit (no comparison may cost a branch). */
+#define TM_APPEND_BELOW(bits, value, limit)          \
+	__asm__("cmpq %2, %1\n\tadcl %0, %0"         \
+		: "+r"(bits)                         \
+		: "r"((uint64_t)(value)), "i"(limit) \
+		: "cc")
+
 /* Asks for a cache line to write; any address will do. */
 static inline void tm_prefetch(const void *address)
 {
