@@ -20,11 +20,21 @@ struct texts {
 struct symbolizer_object {
 	PyObject_HEAD struct tm_symbolizer *symbolizer;
 	struct texts texts;
+	PyObject *tell; /* is told of long work; or NULL */
+	bool busy;      /* what it calls must not come back */
 };
 
 static struct tm_symbolizer *of(PyObject *self)
 {
 	return ((struct symbolizer_object *)self)->symbolizer;
+}
+
+/* False with an exception set inside what resolve() calls: a listener, a signal's handler. */
+static bool is_free(PyObject *self)
+{
+	if (((struct symbolizer_object *)self)->busy)
+		PyErr_SetString(PyExc_RuntimeError, "the symbolizer is at work");
+	return !((struct symbolizer_object *)self)->busy;
 }
 
 static struct texts *texts_of(PyObject *self)
@@ -65,23 +75,36 @@ static struct tm_error *make(PyObject *paths, struct tm_symbolizer **ret)
 	return error;
 }
 
-/* Leaves Python's exception set. */
-static bool is_interrupted(void)
+/* A tm_work_listener; leaves Python's exception set. */
+static bool on_work(void *data, enum tm_work_kind kind, const char *path, uint64_t done,
+		    uint64_t total)
 {
-	return PyErr_CheckSignals() < 0;
+	struct symbolizer_object *self = data;
+	PyObject *result;
+
+	if (PyErr_CheckSignals() < 0)
+		return true;
+	if (!self->tell)
+		return false;
+	result = PyObject_CallFunction(self->tell, "sNKK",
+				       kind == TM_WORK_FETCHING ? "fetching" : "reading",
+				       PyUnicode_DecodeFSDefault(path), (unsigned long long)done,
+				       (unsigned long long)total);
+	Py_XDECREF(result);
+	return !result;
 }
 
 static PyObject *symbolizer_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-	static char *names[] = {"debug_directories", "debuginfod", NULL};
+	static char *names[] = {"debug_directories", "debuginfod", "tell", NULL};
 	allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-	PyObject *directories = NULL, *paths, *self;
+	PyObject *directories = NULL, *tell = NULL, *paths, *self;
 	struct tm_symbolizer *symbolizer = NULL;
 	struct tm_error *error;
 	int debuginfod = 0;
 
-	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|Op:Symbolizer", names, &directories,
-					 &debuginfod))
+	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|OpO:Symbolizer", names,
+					 &directories, &debuginfod, &tell))
 		return NULL;
 	paths = directories ? encoded_paths(directories) : Py_BuildValue("[y]", "/usr/lib/debug");
 	if (!paths)
@@ -91,13 +114,18 @@ static PyObject *symbolizer_new(PyTypeObject *type, PyObject *arguments, PyObjec
 	if (error)
 		return tm_raise(error);
 	if (debuginfod)
-		tm_symbolizer_use_debuginfod(symbolizer, is_interrupted);
+		tm_symbolizer_use_debuginfod(symbolizer);
 	self = allocate(type, 0);
 	if (!self) {
 		tm_symbolizer_free(symbolizer);
 		return NULL;
 	}
 	((struct symbolizer_object *)self)->symbolizer = symbolizer;
+	if (tell && tell != Py_None) {
+		Py_INCREF(tell);
+		((struct symbolizer_object *)self)->tell = tell;
+	}
+	tm_symbolizer_tell(symbolizer, on_work, self);
 	return self;
 }
 
@@ -115,6 +143,7 @@ static void symbolizer_dealloc(PyObject *self)
 
 	forget_texts(texts_of(self));
 	tm_symbolizer_free(of(self));
+	Py_CLEAR(((struct symbolizer_object *)self)->tell);
 	release(self);
 	Py_DecRef((PyObject *)type);
 }
@@ -142,6 +171,8 @@ static PyObject *add_module(PyObject *self, PyObject *arguments, PyObject *keywo
 	struct tm_module_description module;
 	struct tm_error *error;
 
+	if (!is_free(self))
+		return NULL;
 	/* A converter's result is released when a later argument is wrong. */
 	if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "O&KKK|y#O&O&y#:add_module", names,
 					 PyUnicode_FSConverter, &path, &start, &end, &bias,
@@ -237,13 +268,15 @@ static PyObject *resolve_one(PyObject *self, PyObject *item)
 
 	if (PyErr_Occurred())
 		return NULL;
+	((struct symbolizer_object *)self)->busy = true;
 	error = tm_symbolizer_resolve(of(self), address, &frames, &count);
+	((struct symbolizer_object *)self)->busy = false;
 	return error ? tm_raise(error) : frame_list(texts_of(self), frames, count);
 }
 
 static PyObject *resolve(PyObject *self, PyObject *given)
 {
-	PyObject *list = PySequence_List(given);
+	PyObject *list = is_free(self) ? PySequence_List(given) : NULL;
 	Py_ssize_t count = list ? PyList_Size(list) : 0;
 
 	for (Py_ssize_t i = 0; i < count; i++) {
@@ -263,7 +296,7 @@ static PyObject *resolve(PyObject *self, PyObject *given)
 
 static PyObject *complaints(PyObject *self, PyObject *arguments)
 {
-	PyObject *list = PyList_New(0);
+	PyObject *list = is_free(self) ? PyList_New(0) : NULL;
 	enum tm_complaint complaint;
 	const char *path;
 
@@ -284,6 +317,8 @@ static PyObject *complaints(PyObject *self, PyObject *arguments)
 static PyObject *clear(PyObject *self, PyObject *arguments)
 {
 	(void)arguments;
+	if (!is_free(self))
+		return NULL;
 	forget_texts(texts_of(self));
 	tm_symbolizer_clear(of(self));
 	Py_RETURN_NONE;
@@ -311,8 +346,12 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot slots[] = {
-	{Py_tp_doc, "Symbolizer(debug_directories=['/usr/lib/debug'], debuginfod=False)\n\n"
-		    "Names for addresses.  debuginfod: debug files that are not here are fetched."},
+	{Py_tp_doc,
+	 "Symbolizer(debug_directories=['/usr/lib/debug'], debuginfod=False, tell=None)\n\n"
+	 "Names for addresses.  debuginfod: debug files that are not here are fetched.\n"
+	 "tell('reading' or 'fetching', path, done, total) is called at most ten times a second\n"
+	 "while resolve() has long work with an object: bytes, total 0 when it is not known.\n"
+	 "Its exception, or Ctrl-C, ends resolve(); it must not use this symbolizer."},
 	{Py_tp_new, symbolizer_new},
 	{Py_tp_dealloc, symbolizer_dealloc},
 	{Py_tp_methods, methods},

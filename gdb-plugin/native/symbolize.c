@@ -70,10 +70,14 @@ void tm_symbolizer_free(struct tm_symbolizer *symbolizer)
 	free(symbolizer);
 }
 
-void tm_symbolizer_use_debuginfod(struct tm_symbolizer *symbolizer, bool (*interrupted)(void))
+void tm_symbolizer_use_debuginfod(struct tm_symbolizer *symbolizer)
 {
 	symbolizer->search.debuginfod = true;
-	symbolizer->search.interrupted = interrupted;
+}
+
+void tm_symbolizer_tell(struct tm_symbolizer *symbolizer, tm_work_listener *listener, void *data)
+{
+	symbolizer->search.work = (struct tm_work){.listener = listener, .data = data};
 }
 
 static void forget_answers(struct tm_symbolizer *symbolizer)
@@ -90,7 +94,7 @@ void tm_symbolizer_clear(struct tm_symbolizer *symbolizer)
 {
 	forget_answers(symbolizer);
 	for (size_t i = 0; i < symbolizer->object_count; i++) {
-		tm_object_close(symbolizer->objects[i]);
+		tm_object_deinit(symbolizer->objects[i]);
 		free(symbolizer->objects[i]);
 	}
 	free(symbolizer->objects);
@@ -172,13 +176,14 @@ static struct tm_object *get_object(struct tm_symbolizer *symbolizer,
 	object = calloc(1, sizeof(*object));
 	if (!object)
 		return NULL;
+	object->work = &symbolizer->search.work;
 	/* Not every object has all of them, and descriptor 0 is the debugger's input. */
 	object->main.fd = object->debug.fd = object->alternate.fd = object->mini.fd = -1;
 	object->device = status.st_dev;
 	object->inode = status.st_ino;
 	object->changed_at = status.st_mtim;
 	if (!copy_description(object, path, module)) {
-		tm_object_close(object);
+		tm_object_deinit(object);
 		free(object);
 		return NULL;
 	}
@@ -328,8 +333,8 @@ static struct tm_error *find_frames(struct tm_symbolizer *symbolizer, uint64_t a
 	if (!mapping)
 		return NULL;
 	vaddr = address - mapping->bias;
-	if (!tm_object_open(mapping->object, &symbolizer->search))
-		return tm_error_interrupted();
+	symbolizer->search.work.stopped = false;
+	tm_object_open(mapping->object, &symbolizer->search);
 	ok = tm_object_dwarf_frames(mapping->object, &symbolizer->strings, vaddr, list);
 	if (!list->count) {
 		list->count = 1;
@@ -337,6 +342,10 @@ static struct tm_error *find_frames(struct tm_symbolizer *symbolizer, uint64_t a
 	}
 	if (ok && !list->frames[list->count - 1].function)
 		ok = name_by_symbol(symbolizer, mapping->object, vaddr, list);
+	if (symbolizer->search.work.stopped) {
+		tm_object_forget(mapping->object);
+		return tm_error_interrupted();
+	}
 	if (list->stub)
 		list->count = 0;
 	offset = vaddr;

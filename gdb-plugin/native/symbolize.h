@@ -33,10 +33,24 @@ void tm_symbolizer_free(struct tm_symbolizer *symbolizer);
 
 /*
  * From now on, debug files that are not on this machine come from the servers
- * that DEBUGINFOD_URLS names (debuginfod-client-config(7)).  `interrupted` is
- * asked about once a second meanwhile; true ends the attempt.
+ * that DEBUGINFOD_URLS names (debuginfod-client-config(7)).
  */
-void tm_symbolizer_use_debuginfod(struct tm_symbolizer *symbolizer, bool (*interrupted)(void));
+void tm_symbolizer_use_debuginfod(struct tm_symbolizer *symbolizer);
+
+enum tm_work_kind {
+	TM_WORK_READING,  /* a file */
+	TM_WORK_FETCHING, /* a debug file, from a server */
+};
+
+/* `done` bytes of `total` (0: not known) for the object at `path`; true ends the work. */
+typedef bool tm_work_listener(void *data, enum tm_work_kind kind, const char *path, uint64_t done,
+			      uint64_t total);
+
+/*
+ * Who is told of work inside tm_symbolizer_resolve(), at most ten times a second; it
+ * must not use the symbolizer.
+ */
+void tm_symbolizer_tell(struct tm_symbolizer *symbolizer, tm_work_listener *listener, void *data);
 
 struct tm_module_description {
 	const char *path;       /* as the process sees it, and as frames show it */
@@ -59,8 +73,8 @@ struct tm_error *tm_symbolizer_add_module(struct tm_symbolizer *symbolizer,
 /*
  * The frames at an address, innermost first.  None at all: the code there is a
  * stub of the linker's or the compiler's that no traceback shows.  Files that
- * are missing or damaged cost names, and are no error; TM_ERROR_INTERRUPTED
- * leaves all as it was.
+ * are missing or damaged cost names, and are no error.  TM_ERROR_INTERRUPTED, when
+ * the listener ended it: all is as it was, but the object's files are opened anew.
  */
 struct tm_error *tm_symbolizer_resolve(struct tm_symbolizer *symbolizer, uint64_t address,
 				       const struct tm_frame_name **ret, size_t *ret_count)

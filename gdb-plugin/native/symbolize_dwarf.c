@@ -163,18 +163,20 @@ static void unit_forget_functions(struct tm_unit *unit)
 	unit->function_capacity = 0;
 }
 
-static bool read_unit(struct tm_unit *unit, bool deep, bool *damaged)
+static bool read_unit(struct tm_object *object, struct tm_unit *unit, bool deep)
 {
 	struct walk walk = {
+		.dies.work = object->work,
 		.unit = unit,
 		.deep = deep,
 		.into_types = deep || !is_c_family(dwarf_srclang(&unit->source)),
 	};
 
 	unit_forget_functions(unit);
+	tm_work_begin(object->work, TM_WORK_READING, object->path, 0);
 	walk_functions(&walk, &unit->source, 0);
 	tm_ranges_sort(&unit->ranges);
-	*damaged |= walk.dies.damaged;
+	object->damaged |= walk.dies.damaged;
 	unit->read = true;
 	unit->read_deep = deep;
 	return !walk.out_of_memory;
@@ -185,12 +187,12 @@ static struct function *find_function(struct tm_object *object, struct tm_unit *
 {
 	uint32_t index;
 
-	if (!unit->read && !read_unit(unit, false, &object->damaged))
+	if (!unit->read && !read_unit(object, unit, false))
 		*ok = false;
 	index = tm_ranges_find(&unit->ranges, address);
 	/* Some languages, and an extension of C, define functions inside functions. */
 	if (index == TM_NO_INDEX && !unit->read_deep) {
-		if (!read_unit(unit, true, &object->damaged))
+		if (!read_unit(object, unit, true))
 			*ok = false;
 		index = tm_ranges_find(&unit->ranges, address);
 	}
@@ -361,7 +363,7 @@ static bool add_arange_units(struct tm_object *object, const bool *has_ranges)
 
 	if (dwarf_getaranges(object->dwarf, &aranges, &count) != 0)
 		return true;
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count && tm_work_at(object->work, i); i++) {
 		Dwarf_Arange *arange = dwarf_onearange(aranges, i);
 		Dwarf_Word length;
 		Dwarf_Addr start;
@@ -384,6 +386,14 @@ static bool add_arange_units(struct tm_object *object, const bool *has_ranges)
 	return true;
 }
 
+static uint64_t debug_info_size(struct tm_object *object)
+{
+	const struct tm_elf *file = object->debug.elf ? &object->debug : &object->main;
+	GElf_Shdr header;
+
+	return tm_elf_section(file, ".debug_info", &header) ? header.sh_size : 0;
+}
+
 static bool index_units(struct tm_object *object)
 {
 	Dwarf_CU *cu = NULL;
@@ -393,10 +403,13 @@ static bool index_units(struct tm_object *object)
 	bool *has_ranges = NULL, ok = true;
 	int result = 0;
 
+	tm_work_begin(object->work, TM_WORK_READING, object->path, debug_info_size(object));
 	while (ok &&
 	       (result = dwarf_get_units(object->dwarf, cu, &cu, NULL, &type, &die, &split)) == 0) {
 		size_t before = object->unit_ranges.count;
 
+		if (!tm_work_at(object->work, dwarf_dieoffset(&die)))
+			break;
 		if (type != DW_UT_compile && type != DW_UT_skeleton)
 			continue;
 		if (object->unit_count == capacity) {
@@ -488,8 +501,9 @@ bool tm_object_dwarf_frames(struct tm_object *object, struct tm_strings *strings
 	if (!ok || !function)
 		return ok;
 	if (!function->read) {
-		struct tm_die_walk walk = {0};
+		struct tm_die_walk walk = {.work = object->work};
 
+		tm_work_begin(object->work, TM_WORK_READING, object->path, 0);
 		function->read = true;
 		function->name = tm_object_function_name(object, &function->die, strings);
 		function->stub = tm_die_is_stub(&function->die);

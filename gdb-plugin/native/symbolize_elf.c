@@ -55,9 +55,13 @@ static bool read_tables(struct tm_object *object, size_t *capacity, const struct
 		strings = string_section ? elf_getdata(string_section, NULL) : NULL;
 		if (!symbols || !symbols->d_buf || !strings || !strings->d_buf)
 			continue;
+		tm_work_begin(object->work, TM_WORK_READING, object->path, symbols->d_size);
 		for (int i = 1; gelf_getsym(symbols, i, &symbol); i++) {
 			const char *name = (const char *)strings->d_buf + symbol.st_name;
 
+			if (i % 4096 == 1 &&
+			    !tm_work_at(object->work, (uint64_t)i * header.sh_entsize))
+				return true;
 			if (!is_function(&symbol) || symbol.st_name >= strings->d_size || !*name ||
 			    !memchr(name, 0, strings->d_size - symbol.st_name))
 				continue;

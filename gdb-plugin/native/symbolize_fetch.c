@@ -67,11 +67,9 @@ static int on_progress(debuginfod_client *client, long done, long all)
 {
 	struct tm_search *search = get_data(client);
 
-	(void)done;
-	(void)all;
-	if (search->interrupted && search->interrupted())
-		search->was_interrupted = true;
-	return search->was_interrupted;
+	/* Without `all`, `done` counts how often it has waited (debuginfod_find_debuginfo(3)). */
+	search->work.total = all > 0 ? (uint64_t)all : 0;
+	return !tm_work_at(&search->work, all > 0 && done > 0 ? (uint64_t)done : 0);
 }
 
 char *tm_fetch_debug_file(struct tm_search *search, const uint8_t *build_id, size_t size)

@@ -131,30 +131,26 @@ static void close_files(struct tm_object *object)
 	object->mini_bytes = NULL;
 }
 
-bool tm_object_open(struct tm_object *object, struct tm_search *search)
+void tm_object_open(struct tm_object *object, struct tm_search *search)
 {
 	const struct tm_elf *source = &object->main;
 	uint64_t main_load, debug_load;
 
 	if (object->opened)
-		return true;
+		return;
+	object->opened = true;
 	open_main(object);
 	if (!object->main.elf || !has_debug_info(&object->main)) {
-		search->was_interrupted = false;
 		source = &object->debug;
 		if (tm_search_debug_file(search, object, &object->debug)) {
 			object->changed = false;
 			if (object->main.elf && first_load(&object->main, &main_load) &&
 			    first_load(&object->debug, &debug_load))
 				object->debug_bias = debug_load - main_load;
-		} else if (search->was_interrupted) {
-			close_files(object);
-			return false;
 		}
 	}
-	object->opened = true;
 	if (!source->elf)
-		return true;
+		return;
 	if (is_truncated(source))
 		object->damaged = true;
 	object->dwarf = dwarf_begin_elf(source->elf, DWARF_C_READ, NULL);
@@ -162,15 +158,21 @@ bool tm_object_open(struct tm_object *object, struct tm_search *search)
 		open_alternate(object, search, source);
 	else if (has_debug_info(source))
 		object->damaged = true;
-	return true;
 }
 
-void tm_object_close(struct tm_object *object)
+void tm_object_forget(struct tm_object *object)
 {
 	tm_object_units_deinit(object);
 	tm_object_names_deinit(object);
 	tm_object_symbols_deinit(object);
 	close_files(object);
+	object->debug_bias = 0;
+	object->opened = object->changed = object->damaged = false;
+}
+
+void tm_object_deinit(struct tm_object *object)
+{
+	tm_object_forget(object);
 	free(object->path);
 	free(object->other_path);
 	free(object->image);

@@ -59,7 +59,8 @@ static struct tm_scopes *scopes_of(struct tm_object *object, Dwarf_Die *unit)
 	scopes += object->scope_count;
 	*scopes = (struct tm_scopes){0};
 	object->scope_count++;
-	return tm_scopes_read(scopes, unit, &object->damaged) ? scopes : NULL;
+	tm_work_begin(object->work, TM_WORK_READING, object->path, 0);
+	return tm_scopes_read(scopes, unit, object->work, &object->damaged) ? scopes : NULL;
 }
 
 /* For a function in scopes without a linkage name; NULL for any other. */

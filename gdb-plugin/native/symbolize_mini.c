@@ -13,6 +13,7 @@
 
 #define MAX_BYTES (UINT64_C(256) << 20)  /* unpacked: more is damage */
 #define MAX_MEMORY (UINT64_C(256) << 20) /* of the decoder */
+#define AT_ONCE 65536u                   /* bytes unpacked between two looks at the user */
 
 Elf_Scn *tm_elf_section(const struct tm_elf *file, const char *wanted, GElf_Shdr *ret)
 {
@@ -46,7 +47,8 @@ static bool grow(uint8_t **bytes, size_t *capacity)
 }
 
 /* The unpacked bytes, or NULL. */
-static uint8_t *unpack(const void *packed, size_t packed_size, size_t *ret_size)
+static uint8_t *unpack(const void *packed, size_t packed_size, struct tm_work *work,
+		       size_t *ret_size)
 {
 	lzma_stream stream = LZMA_STREAM_INIT;
 	lzma_ret status = LZMA_OK;
@@ -60,10 +62,11 @@ static uint8_t *unpack(const void *packed, size_t packed_size, size_t *ret_size)
 	while (status == LZMA_OK) {
 		size_t used = stream.total_out;
 
-		if (used == capacity && !grow(&bytes, &capacity))
+		if (!tm_work_at(work, stream.total_in) ||
+		    (used == capacity && !grow(&bytes, &capacity)))
 			break;
 		stream.next_out = bytes + used;
-		stream.avail_out = capacity - used;
+		stream.avail_out = capacity - used < AT_ONCE ? capacity - used : AT_ONCE;
 		status = lzma_code(&stream, LZMA_FINISH);
 	}
 	*ret_size = stream.total_out;
@@ -80,11 +83,13 @@ void tm_object_open_mini(struct tm_object *object)
 	Elf_Scn *section = tm_elf_section(&object->main, ".gnu_debugdata", &header);
 	Elf_Data *data = section ? elf_rawdata(section, NULL) : NULL;
 	struct tm_error *error;
-	size_t size;
+	size_t size = 0;
 
 	if (!section)
 		return;
-	object->mini_bytes = data && data->d_buf ? unpack(data->d_buf, data->d_size, &size) : NULL;
+	tm_work_begin(object->work, TM_WORK_READING, object->path, data ? data->d_size : 0);
+	if (data && data->d_buf)
+		object->mini_bytes = unpack(data->d_buf, data->d_size, object->work, &size);
 	if (!object->mini_bytes) {
 		object->damaged = true;
 		return;

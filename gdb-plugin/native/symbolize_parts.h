@@ -39,6 +39,24 @@ bool tm_is_stub_name(const char *symbol);
 /* A path without needless parts: "a//b", "a/./b", "a/c/../b" become "a/b". */
 const char *tm_strings_keep_path(struct tm_strings *strings, const char *path);
 
+/* ---- work that takes long: symbolize_walk.c --------------------------- */
+
+struct tm_work {
+	tm_work_listener *listener; /* or NULL */
+	void *data;
+	enum tm_work_kind kind;
+	const char *path;
+	uint64_t total;
+	int64_t due;  /* when it is told again: CLOCK_MONOTONIC_COARSE, in nanoseconds */
+	bool stopped; /* all loops end at once, and nothing that they made is kept */
+};
+
+/* What is worked at from now on; see tm_work_listener. */
+void tm_work_begin(struct tm_work *work, enum tm_work_kind kind, const char *path, uint64_t total);
+
+/* To be called in every loop that may last; false when the work is to end. */
+bool tm_work_at(struct tm_work *work, uint64_t done);
+
 /* ---- address ranges: symbolize_ranges.c ------------------------------- */
 
 struct tm_range {
@@ -85,9 +103,10 @@ struct tm_function_name {
 };
 
 struct tm_object {
-	char *path;       /* where the file is */
-	char *other_path; /* where else it may be; or NULL */
-	uint8_t *image;   /* its bytes, when it is no file; or NULL */
+	struct tm_work *work; /* of the symbolizer */
+	char *path;           /* where the file is */
+	char *other_path;     /* where else it may be; or NULL */
+	uint8_t *image;       /* its bytes, when it is no file; or NULL */
 	size_t image_size;
 	uint8_t build_id[TM_BUILD_ID_MAX];
 	size_t build_id_size;
@@ -127,10 +146,13 @@ struct tm_object {
 	struct tm_ranges symbol_ranges;
 };
 
-/* Opens the file and its debug files, the first time; false when it was interrupted. */
+/* Opens the file and its debug files, the first time. */
 struct tm_search;
-bool tm_object_open(struct tm_object *object, struct tm_search *search);
-void tm_object_close(struct tm_object *object);
+void tm_object_open(struct tm_object *object, struct tm_search *search);
+
+/* Closes all files: they are opened anew when they are needed. */
+void tm_object_forget(struct tm_object *object);
+void tm_object_deinit(struct tm_object *object);
 
 /* ---- separate debug files: symbolize_search.c ------------------------- */
 
@@ -138,8 +160,7 @@ struct tm_search {
 	char **directories;
 	size_t directory_count;
 	bool debuginfod;
-	bool (*interrupted)(void);
-	bool was_interrupted;
+	struct tm_work work;
 	struct tm_fetcher *fetcher; /* once it was needed */
 };
 
@@ -156,7 +177,7 @@ void tm_search_deinit(struct tm_search *search);
 
 /* ---- debuginfod: symbolize_fetch.c ------------------------------------ */
 
-/* The path of a debug file, to be freed; NULL when there is none or it was interrupted. */
+/* The path of a debug file, to be freed; NULL when there is none or the work is to end. */
 char *tm_fetch_debug_file(struct tm_search *search, const uint8_t *build_id, size_t size);
 void tm_fetcher_free(struct tm_fetcher *fetcher);
 
@@ -194,7 +215,7 @@ struct tm_scopes {
 };
 
 /* Reads the scopes of a unit; false when memory runs out. */
-bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, bool *damaged);
+bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_work *work, bool *damaged);
 
 /* The full name of a function without a linkage name; NULL without, or when memory runs out. */
 const char *tm_scopes_find(struct tm_scopes *scopes, const Dwarf_Die *die,
@@ -215,11 +236,14 @@ void tm_object_names_deinit(struct tm_object *object);
 
 /* Damage cannot make a walk endless: each DIE comes after those before it in the file. */
 struct tm_die_walk {
-	const void *last; /* Dwarf_Die.addr */
+	struct tm_work *work; /* or NULL: it is short */
+	const void *first;    /* Dwarf_Die.addr */
+	const void *last;
+	unsigned int count;
 	bool damaged;
 };
 
-/* As dwarf_child() and dwarf_siblingof(); false at the end, or at damage. */
+/* As dwarf_child() and dwarf_siblingof(); false at the end, at damage, when the work is to end. */
 bool tm_die_child(struct tm_die_walk *walk, Dwarf_Die *parent, Dwarf_Die *ret);
 bool tm_die_sibling(struct tm_die_walk *walk, Dwarf_Die *die);
 

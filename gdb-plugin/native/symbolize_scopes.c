@@ -82,9 +82,9 @@ static void walk_scopes(struct walk *walk, Dwarf_Die *parent, uint32_t scope, un
 	} while (!walk->out_of_memory && tm_die_sibling(&walk->dies, &die));
 }
 
-bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, bool *damaged)
+bool tm_scopes_read(struct tm_scopes *scopes, Dwarf_Die *unit, struct tm_work *work, bool *damaged)
 {
-	struct walk walk = {.scopes = scopes};
+	struct walk walk = {.dies.work = work, .scopes = scopes};
 
 	scopes->unit = unit->cu;
 	walk_scopes(&walk, unit, TM_NO_INDEX, 0);

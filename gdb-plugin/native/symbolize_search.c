@@ -24,7 +24,7 @@ static bool same_build_id(const struct tm_elf *file, const void *id, size_t size
 }
 
 /* The checksum of .gnu_debuglink: CRC-32 as in zlib. */
-static bool same_checksum(const struct tm_elf *file, uint32_t wanted)
+static bool same_checksum(const struct tm_elf *file, uint32_t wanted, struct tm_work *work)
 {
 	uint32_t table[256], checksum = 0xffffffffu;
 	uint8_t bytes[65536];
@@ -36,7 +36,8 @@ static bool same_checksum(const struct tm_elf *file, uint32_t wanted)
 		for (int bit = 0; bit < 8; bit++)
 			table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xedb88320u : 0);
 	}
-	while ((got = pread(file->fd, bytes, sizeof(bytes), (off_t)at)) > 0) {
+	while ((got = pread(file->fd, bytes, sizeof(bytes), (off_t)at)) > 0 &&
+	       tm_work_at(work, at)) {
 		for (ssize_t i = 0; i < got; i++)
 			checksum = table[(checksum ^ bytes[i]) & 0xff] ^ checksum >> 8;
 		at += (uint64_t)got;
@@ -49,6 +50,7 @@ struct wanted {
 	const uint8_t *build_id;
 	size_t build_id_size; /* 0: none, the checksum decides */
 	uint32_t checksum;
+	struct tm_work *work; /* which takes long for a big file */
 };
 
 /* A file that cannot be used costs names, no more. */
@@ -63,7 +65,7 @@ static bool try_debug_file(const char *path, const struct wanted *wanted, struct
 		return false;
 	}
 	if (wanted->build_id_size ? same_build_id(&file, wanted->build_id, wanted->build_id_size)
-				  : same_checksum(&file, wanted->checksum)) {
+				  : same_checksum(&file, wanted->checksum, wanted->work)) {
 		*ret = file;
 		ret->path = NULL; /* it was borrowed */
 		return true;
@@ -134,6 +136,7 @@ static bool find_by_any_link(struct tm_search *search, const struct tm_object *o
 	struct wanted wanted = {
 		.build_id = object->build_id,
 		.build_id_size = object->build_id_size,
+		.work = object->work,
 	};
 	char real[PATH_MAX];
 	const char *link;
@@ -143,6 +146,7 @@ static bool find_by_any_link(struct tm_search *search, const struct tm_object *o
 	if (!link)
 		return false;
 	wanted.checksum = checksum;
+	tm_work_begin(object->work, TM_WORK_READING, object->path, 0);
 	if (find_by_link(search, object->path, link, &wanted, ret))
 		return true;
 	return realpath(object->path, real) && strcmp(real, object->path) != 0 &&
@@ -154,6 +158,7 @@ static bool fetch(struct tm_search *search, const struct tm_object *object, stru
 	char *path = NULL;
 	bool found;
 
+	tm_work_begin(&search->work, TM_WORK_FETCHING, object->path, 0);
 	if (search->debuginfod && object->build_id_size)
 		path = tm_fetch_debug_file(search, object->build_id, object->build_id_size);
 	found = path && tm_search_try(path, object->build_id, object->build_id_size, ret);

@@ -1,10 +1,38 @@
 /*
- * Walks over DIEs and lists of ranges that end whatever the file holds: see
- * symbolize_parts.h.
+ * Walks over DIEs and lists of ranges that end whatever the file holds, or when
+ * the user wants it: see symbolize_parts.h.
  *
  * May use: libdw.  Must not use: Python, gdb.
  */
 #include "symbolize_parts.h"
+
+#include <time.h>
+
+#define TOLD_EVERY INT64_C(100000000) /* nanoseconds */
+#define DIES_BETWEEN 256u             /* two looks at the clock */
+
+void tm_work_begin(struct tm_work *work, enum tm_work_kind kind, const char *path, uint64_t total)
+{
+	work->kind = kind;
+	work->path = path;
+	work->total = total;
+}
+
+bool tm_work_at(struct tm_work *work, uint64_t done)
+{
+	struct timespec now;
+	int64_t at;
+
+	if (work->stopped || !work->listener)
+		return !work->stopped;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	at = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+	if (at < work->due)
+		return true;
+	work->due = at + TOLD_EVERY;
+	work->stopped = work->listener(work->data, work->kind, work->path, done, work->total);
+	return !work->stopped;
+}
 
 /* Of one DIE: with every function in a section of its own, a unit has one for each. */
 #define MAX_RANGES (1u << 20)
@@ -12,6 +40,12 @@
 /* DIEs are stored in the order in which a walk meets them (DWARF 5, 2.3). */
 static bool go_on(struct tm_die_walk *walk, const Dwarf_Die *die, int result)
 {
+	if (!walk->first)
+		walk->first = die->addr;
+	if (walk->work && walk->count++ % DIES_BETWEEN == 0 && result == 0 &&
+	    !tm_work_at(walk->work,
+			(uint64_t)((const char *)die->addr - (const char *)walk->first)))
+		return false;
 	if (result == 0 && die->addr > walk->last) {
 		walk->last = die->addr;
 		return true;

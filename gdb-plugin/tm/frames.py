@@ -129,6 +129,14 @@ def _image_of(path: str, entry: Dict[str, Any]) -> bytes:
 
 # ---- the symbolizer ----------------------------------------------------------
 
+WORK = {"reading": "Reading symbols of %s", "fetching": "Fetching debug info of %s"}
+
+
+def _tell(work: str, path: str, done: int, total: int) -> None:
+    """What the symbolizer tells of itself, for whoever shows progress."""
+    progress.tell(WORK[work] % os.path.basename(path), done, total or None, is_bytes=True)
+
+
 class Resolver:
     """Looks addresses up in one set of modules; remembers what it has found."""
 
@@ -145,7 +153,8 @@ class Resolver:
         because an address may then mean something different.
         """
         wanted = set(modules)
-        options = {"debug_directories": debug_directories(), "debuginfod": uses_debuginfod()}
+        options = {"debug_directories": debug_directories(), "debuginfod": uses_debuginfod(),
+                   "tell": _tell}
         if (self._symbolizer is None or options != self._options
                 or not self._modules <= wanted):
             self._symbolizer = _tm.Symbolizer(**options)

@@ -75,6 +75,12 @@ def _told(text: str, items: Iterable, total: Optional[int]) -> Iterator:
             yield item
 
 
+def tell(text: str, done: int, total: Optional[int] = None, is_bytes: bool = False) -> None:
+    """Tells of work that is asked how far it is, inside a step or not."""
+    if _listener is not None:
+        _listener(Step(text, total, is_bytes), done)
+
+
 def reader(text: str, read: Callable[[int, int], Any]) -> Callable[[int, int], Any]:
     """A read(address, length) that tells how many bytes were read; `read` does it."""
     listener = _listener

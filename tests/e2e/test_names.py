@@ -3,8 +3,10 @@
 May use gdbsession.  Must never import gdb: the tests see what a person sees.
 """
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -84,6 +86,43 @@ class Names(TestCase):
             "at = int(gdb.parse_and_eval('(long) &__vdso_gettimeofday')); "
             "print(tm.frames._resolver.resolve([(at + 4, True)])[0][0])")
         self.assertRegex(found, r"^\[vdso\]!(__vdso_)?gettimeofday\+0x4$")
+
+    def serve_debug_info(self):
+        """Takes the program's debug info away, to a server; its port and its log."""
+        build_id = re.search(r"Build ID: ([0-9a-f]+)", subprocess.run(
+            ["readelf", "-n", self.program_file], check=True, text=True,
+            stdout=subprocess.PIPE).stdout)[1]
+        served = os.path.join(self.folder, "served", "buildid", build_id, "debuginfo")
+        os.makedirs(os.path.dirname(served))
+        subprocess.run(["objcopy", "--only-keep-debug", self.program_file, served], check=True)
+        subprocess.run(["strip", self.program_file], check=True)
+        log = os.path.join(self.folder, "log")
+        with open(log, "w") as file:
+            server = subprocess.Popen(
+                [sys.executable, "-u", "-m", "http.server", "--bind", "127.0.0.1", "0",
+                 "--directory", os.path.join(self.folder, "served")],
+                stdout=subprocess.PIPE, stderr=file, text=True)
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        return re.search(r"port (\d+)", server.stdout.readline())[1], log
+
+    def test_debuginfod_is_asked_when_gdb_may(self):
+        port, log = self.serve_debug_info()
+        gdb, process = self.keep_a_block()
+        gdb.attach(process)
+        gdb.python(f"import os; os.environ['DEBUGINFOD_URLS'] = 'http://127.0.0.1:{port}'; "
+                   f"os.environ['DEBUGINFOD_CACHE_PATH'] = {self.folder!r} + '/cache'")
+        for setting in ("enabled off", "enabled ask"):
+            gdb.run(f"set debuginfod {setting}")
+            self.assertRegex(gdb.run("tm top"), r"again\+0x[0-9a-f]+: size=3000 B")
+        with open(log) as file:
+            self.assertEqual(file.read(), "")
+        gdb.run(f"set debuginfod urls http://127.0.0.1:{port}")
+        gdb.run("set debuginfod enabled on")
+        self.assertRegex(gdb.run("tm top"), r"tests/e2e/again\.c:\d+: size=3000 B")
+        with open(log) as file:
+            self.assertEqual(file.read().count("GET /buildid/"), 1)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ No clock is waited for: work is made long by steps that sleep, and the line that
 would appear after half a second appears at once.
 """
 import os
+import socket
 import tempfile
 
 import unittest
@@ -65,6 +66,7 @@ class Progress(TestCase):
         answer = self.gdb.run("tm snapshot")
         self.assertRegex(answer, r"\rReading the traces: \d+.*\x1b\[K")
         self.assertRegex(answer, r"\rFinding names  \[#* *\]  +\d+%\x1b\[K")
+        self.assertRegex(answer, r"\rReading symbols of reports  \[#* *\]  +\d+%\x1b\[K")
         self.assertRegex(seen(answer), r"\ASnapshot 1: 21 blocks, 20\.5 KiB, 2 tracebacks")
         for line, step in (("tm top", "Grouping frames"), ("tm tree", "Making the tree"),
                            (f"tm dump {self.folder}/a", "Writing frames"),
@@ -111,6 +113,21 @@ class Progress(TestCase):
                 self.assertEqual(file.read(), before)
         self.assertEqual(sorted(os.listdir(self.folder)), ["file", "slow.py"])
         self.assertEqual(seen(self.gdb.run("tm snapshots")).count("\n"), 1)
+
+    def test_interrupting_a_download(self):
+        """A debuginfod server that never answers is asked for libc's debug info."""
+        silent = self.enterContext(socket.create_server(("127.0.0.1", 0)))
+        url = "http://127.0.0.1:%d" % silent.getsockname()[1]
+        self.gdb.run(f"python import os; os.environ.update(DEBUGINFOD_URLS={url!r}, "
+                     f"DEBUGINFOD_CACHE_PATH={self.folder!r})")
+        self.gdb.run("set debug-file-directory /nowhere")
+        self.gdb.run(f"set debuginfod urls {url}")
+        self.gdb.run("set debuginfod enabled on")
+        self.assertEqual(self.interrupt("tm snapshot", "Fetching debug info of libc.so.6")
+                         .split("\n")[-1], "Quit")
+        self.assertEqual(seen(self.gdb.run("tm snapshots")), "No snapshots.")
+        self.gdb.run("set debuginfod enabled off")
+        self.assertRegex(seen(self.gdb.run("tm snapshot")), r"\ASnapshot 1: 21 blocks")
 
     def test_nothing_of_it_in_what_is_piped_or_kept(self):
         log = os.path.join(self.folder, "log")

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -106,6 +107,40 @@ class Debuginfod(WithProgram):
         os.environ["DEBUGINFOD_CACHE_PATH"] = str(self.folder / "another-cache")
         self.assertEqual(self.function_and_line(symbolizer, self.where), ("outer", 4, "source.c"))
         self.assertEqual(symbolizer.complaints(), [])
+
+    def test_download_is_told_and_ends_when_the_listener_wants(self):
+        """The server sends half of the file, and no more."""
+        content, told, ended = self.served.read_bytes(), [], False
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        good = os.environ["DEBUGINFOD_URLS"].rpartition(":")[2]
+
+        def serve():
+            connection = server.accept()[0]
+            self.addCleanup(connection.close)
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content)
+                               + content[:len(content) // 2])
+
+        def tell(*call):
+            told.append(call)
+            if call[0] == "fetching" and call[2] and not ended:
+                raise InterruptedError
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        self.use_server(server.getsockname()[1])
+        symbolizer = _tm.Symbolizer(debug_directories=[str(self.debug)], debuginfod=True,
+                                    tell=tell)
+        symbolizer.add_module(str(self.program), BIAS, BIAS + 0x100000, BIAS)
+        self.assertRaises(InterruptedError, symbolizer.resolve, [self.where])
+        thread.join()
+        self.assertEqual(told[-1], ("fetching", str(self.program), len(content) // 2,
+                                    len(content)))
+        self.use_server(good)
+        os.environ["DEBUGINFOD_CACHE_PATH"] = str(self.folder / "another-cache")
+        ended = True
+        self.assertEqual(self.function_and_line(symbolizer, self.where), ("outer", 4, "source.c"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -377,6 +378,83 @@ int main(int argc, char **argv)
             for address in tables + [self.symbols[name][0] for name in thunks]:
                 self.assertEqual(self.at(address), [])
             subprocess.run(["strip", "--strip-debug", self.program], check=True)
+
+
+class Work(WithProgram):
+    """What resolve() tells of itself, and how it is ended."""
+
+    place = ("outer", 4, "source.c")
+
+    class Ended(Exception):
+        pass
+
+    def prepare(self):
+        """Makes of the program what a test is about."""
+
+    def told(self, turns):
+        """What a symbolizer tells that is ended the first, the second … time, and then is not."""
+        calls, ends = [], [0]
+
+        def tell(*call):
+            calls.append(call)
+            time.sleep(0.11)  # so that the next chance is not passed over
+            if len(calls) == ends[0]:
+                raise self.Ended
+
+        address = self.address()
+        self.prepare()
+        symbolizer = _tm.Symbolizer(debug_directories=[str(self.debug)], tell=tell)
+        symbolizer.add_module(str(self.program), BIAS, BIAS + 0x100000, BIAS)
+        for ends[0] in range(1, turns + 1):
+            calls.clear()
+            with self.assertRaises(self.Ended):
+                symbolizer.resolve([address])
+            self.assertEqual(symbolizer.complaints(), [])
+        ends[0] = 0
+        self.assertEqual(self.function_and_line(symbolizer, address), self.place)
+        return calls
+
+    def test_debug_info(self):
+        calls = self.told(3)
+        self.assertEqual({call[:2] for call in calls}, {("reading", str(self.program))})
+        self.assertTrue(0 <= calls[0][2] < calls[0][3])  # bytes of all units; then of one
+
+    def test_symbols(self):
+        self.place = ("outer", 0, None)
+        self.prepare = lambda: self.run_tool("strip", "--strip-debug", self.program)
+        self.assertEqual({call[:2] for call in self.told(1)}, {("reading", str(self.program))})
+
+    def test_checksum_of_a_debug_file(self):
+        self.compile("-Wl,--build-id=none")
+
+        def prepare():
+            self.split(self.program.with_name("program.debug"))
+            self.run_tool("strip", self.program)
+            self.run_tool("objcopy", f"--add-gnu-debuglink={self.program}.debug", self.program)
+
+        self.prepare = prepare
+        self.told(3)
+
+    def test_often_enough_and_not_too_often(self):
+        calls = []
+        symbolizer = _tm.Symbolizer(tell=lambda *call: calls.append(time.monotonic()))
+        path = _tm.__file__
+        for turn in range(50):
+            symbolizer.add_module(path, BIAS, BIAS + 0x1000000, BIAS)
+            symbolizer.resolve(range(BIAS, BIAS + 0x40000, 0x1000))
+            symbolizer.clear()
+        self.assertTrue(calls)
+        for one, other in zip(calls, calls[1:]):
+            self.assertGreater(other - one, 0.08)  # the clock is a coarse one
+
+    def test_it_cannot_be_used_meanwhile(self):
+        for use in (lambda symbolizer: symbolizer.clear(),
+                    lambda symbolizer: symbolizer.resolve([]),
+                    lambda symbolizer: symbolizer.add_module("/a", 0, 1, 0),
+                    lambda symbolizer: symbolizer.complaints()):
+            symbolizer = _tm.Symbolizer(tell=lambda *call: use(symbolizer))
+            symbolizer.add_module(str(self.program), BIAS, BIAS + 0x100000, BIAS)
+            self.assertRaisesRegex(RuntimeError, "at work", symbolizer.resolve, [self.address()])
 
 
 class Arguments(unittest.TestCase):

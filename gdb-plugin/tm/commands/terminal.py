@@ -39,7 +39,8 @@ class ProgressLine:
             return
         self._due = now + PERIOD
         columns = os.get_terminal_size(self._descriptor).columns or 80
-        text = line_text(step, done, columns - 1)
+        text = "".join(character if " " <= character <= "~" else "?"  # also in names of files
+                       for character in line_text(step, done, columns - 1))
         self._is_shown = True  # first: Ctrl-C may come between the two
         self._write("\r" + text + ERASE_TO_END)
 
