@@ -1,7 +1,7 @@
 /*
  * Grouping and comparing of traces, see analysis.h.
  *
- * May use: analysis.h, the C library.  Must not use: Python objects, gdb.
+ * May use: analysis.h, analysis_tracebacks.h, the C library.  Must not use: Python objects, gdb.
  * Must never recurse: a traceback may be as deep as a file says.
  */
 #define _GNU_SOURCE /* qsort_r */
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis_tracebacks.h"
 #include "estimate.h"
 
 static struct tm_error *too_much(void)
@@ -30,18 +31,9 @@ static uint32_t *pairs_place(const struct pairs *pairs, uint64_t first, uint64_t
 	return &pairs->index[at];
 }
 
-static size_t larger_capacity(const struct pairs *pairs)
-{
-	size_t capacity = pairs->capacity ? pairs->capacity * 2 : 1024;
-
-	while (capacity < pairs->expected)
-		capacity *= 2;
-	return capacity;
-}
-
 static struct tm_error *pairs_grow(struct pairs *pairs)
 {
-	size_t capacity = larger_capacity(pairs);
+	size_t capacity = pairs->capacity ? pairs->capacity * 2 : 1024;
 	uint64_t *first = realloc(pairs->first, capacity * sizeof(*first));
 	uint64_t *second = realloc(pairs->second, capacity * sizeof(*second));
 	uint32_t *index = calloc(capacity * 2, sizeof(*index));
@@ -105,10 +97,10 @@ struct grouping {
 	enum group_order order;
 	const uint32_t *ranks; /* by key: its place among all keys, in their order */
 	size_t key_count;
-	struct pairs pairs;       /* tracebacks: (parent's number + 1, key); sizes: (size, 0) … */
-	uint32_t *depths;         /* tracebacks: by number, frames */
+	struct pairs pairs; /* sizes: (size, 0) …, by number */
+	struct tracebacks tracebacks;
+	uint64_t patience;        /* frames to look at before all tracebacks are put in order */
 	struct estimate *sums[2]; /* new, old; by number */
-	uint32_t *members[2];     /* tracebacks: by node, its number */
 };
 
 static struct tm_error *sum_recent(const struct traces *traces, struct estimate *sums)
@@ -225,62 +217,60 @@ static struct tm_error *sum_once(const struct traces *traces, size_t key_count,
 
 /* ---- groups that are not keys --------------------------------------------------------- */
 
-/* Gives each node of `traces` the number of its traceback, by keys. */
-static struct tm_error *number_tracebacks(struct grouping *grouping, const struct traces *traces,
-					  uint32_t **ret)
-{
-	uint32_t *numbers = malloc((traces->node_count + 1) * sizeof(*numbers));
-	struct tm_error *error = numbers ? NULL : tm_error_no_memory();
-
-	grouping->pairs.expected = traces->node_count;
-	for (size_t i = 0; i < traces->node_count && !error; i++) {
-		const struct trace_node *node = &traces->nodes[i];
-		uint64_t parent = node->parent == TM_NO_NODE ? 0 : numbers[node->parent] + 1ull;
-
-		error = pairs_number(&grouping->pairs, parent, traces->keys[node->frame],
-				     &numbers[i]);
-	}
-	*ret = numbers;
-	return error;
-}
-
 static uint64_t row_number(const struct trace_row *row, enum group_mode mode)
 {
 	return mode == GROUP_SIZE ? row->size : row->domain;
 }
 
 /* Numbers all groups, of which the sums are then made; keys have numbers already. */
-static struct tm_error *number_groups(struct grouping *grouping, const struct traces *traces,
-				      int side)
+static struct tm_error *number_rows(struct grouping *grouping, const struct traces *traces)
 {
 	struct tm_error *error = NULL;
 	uint32_t ignored;
 
-	if (grouping->mode == GROUP_TRACEBACK)
-		return number_tracebacks(grouping, traces, &grouping->members[side]);
-	if (grouping->mode != GROUP_SIZE && grouping->mode != GROUP_DOMAIN)
-		return NULL;
 	for (size_t i = 0; i < traces->row_count && !error; i++)
 		error = pairs_number(&grouping->pairs, row_number(&traces->rows[i], grouping->mode),
 				     0, &ignored);
 	return error;
 }
 
+static struct tm_error *number_groups(struct grouping *grouping, const struct traces *new,
+				      const struct traces *old, size_t *ret_count)
+{
+	struct tm_error *error = NULL;
+
+	switch (grouping->mode) {
+	case GROUP_TRACEBACK:
+		error = tracebacks_init(new, old, grouping->ranks, &grouping->tracebacks);
+		grouping->patience = 8 * (uint64_t)grouping->tracebacks.node_count;
+		*ret_count = grouping->tracebacks.count;
+		return error;
+	case GROUP_SIZE:
+	case GROUP_DOMAIN:
+		error = number_rows(grouping, new);
+		if (!error && old)
+			error = number_rows(grouping, old);
+		*ret_count = grouping->pairs.count;
+		return error;
+	default:
+		*ret_count = grouping->key_count;
+		return NULL;
+	}
+}
+
 static struct tm_error *sum_rows(struct grouping *grouping, const struct traces *traces, int side)
 {
-	struct estimate *sums = grouping->sums[side];
-
 	for (size_t i = 0; i < traces->row_count; i++) {
 		const struct trace_row *row = &traces->rows[i];
 		uint32_t number;
 
 		if (grouping->mode == GROUP_TRACEBACK)
-			number = grouping->members[side][row->node];
+			number = tracebacks_number(&grouping->tracebacks, side, row);
 		else
 			number =
 				*pairs_place(&grouping->pairs, row_number(row, grouping->mode), 0) -
 				1;
-		if (sum_add_row(&sums[number], traces, row))
+		if (sum_add_row(&grouping->sums[side][number], traces, row))
 			return too_much();
 	}
 	return NULL;
@@ -306,8 +296,6 @@ static struct tm_error *sum_groups(struct grouping *grouping, const struct trace
 
 /* ---- order ------------------------------------------------------------------------------ */
 
-#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
-
 static int compare_averages(const struct trace_group *a, const struct trace_group *b)
 {
 	unsigned __int128 left = (unsigned __int128)a->size * b->count;
@@ -321,7 +309,23 @@ static uint64_t magnitude(int64_t value)
 	return value < 0 ? -(uint64_t)value : (uint64_t)value;
 }
 
-static int compare_groups(const struct grouping *grouping, const struct trace_group *a,
+/* By what the groups, which still have their numbers for ids, are called. */
+static int compare_names(struct grouping *grouping, uint64_t a, uint64_t b)
+{
+	struct tracebacks *tracebacks = &grouping->tracebacks;
+
+	switch (grouping->mode) {
+	case GROUP_TRACEBACK:
+		return tracebacks_compare(tracebacks, tracebacks->named[a], tracebacks->named[b]);
+	case GROUP_SIZE:
+	case GROUP_DOMAIN:
+		return COMPARE(grouping->pairs.first[a], grouping->pairs.first[b]);
+	default:
+		return COMPARE(grouping->ranks[a], grouping->ranks[b]);
+	}
+}
+
+static int compare_groups(struct grouping *grouping, const struct trace_group *a,
 			  const struct trace_group *b)
 {
 	int order = 0;
@@ -334,11 +338,11 @@ static int compare_groups(const struct grouping *grouping, const struct trace_gr
 		order = compare_averages(a, b);
 	if (!order)
 		order = COMPARE(a->size, b->size);
-	if (!order)
+	if (!order && grouping->order == ORDER_DIFFERENCE)
 		order = COMPARE(magnitude(a->count_diff), magnitude(b->count_diff));
 	if (!order)
 		order = COMPARE(a->count, b->count);
-	return order ? order : COMPARE(a->place, b->place);
+	return order ? order : compare_names(grouping, a->id, b->id);
 }
 
 static int compare_largest_first(const void *left, const void *right, void *context)
@@ -346,214 +350,198 @@ static int compare_largest_first(const void *left, const void *right, void *cont
 	return -compare_groups(context, left, right);
 }
 
-/* The caller's number; TM_NO_NODE above the oldest frame. */
-static uint32_t caller(const struct grouping *grouping, uint32_t number)
+/* ---- the answer ----------------------------------------------------------------------------- */
+
+/*
+ * Deep tracebacks that hardly differ are dear to compare: at some point it is
+ * cheaper to put all of them in order.
+ */
+static struct tm_error *end_patience(struct grouping *grouping)
 {
-	return (uint32_t)(grouping->pairs.first[number] - 1);
+	struct tracebacks *tracebacks = &grouping->tracebacks;
+
+	if (tracebacks->comparisons <= grouping->patience || tracebacks->places)
+		return NULL;
+	return tracebacks_place(tracebacks);
 }
 
-/* Links the children of each traceback in the order of their keys. */
-static struct tm_error *link_children(const struct grouping *grouping, uint32_t *child,
-				      uint32_t *sibling)
+/* Moves the group at `at` down in a heap that has the last in order on top. */
+static struct tm_error *sift_down(struct grouping *grouping, struct trace_group *heap, size_t count,
+				  size_t at)
 {
-	size_t count = grouping->pairs.count, key_count = grouping->key_count;
-	uint32_t *starts = calloc(key_count + 1, sizeof(*starts)); /* by rank */
-	uint32_t *sorted = malloc((count + 1) * sizeof(*sorted));  /* numbers, by rank */
+	struct trace_group moved = heap[at];
 
-	if (!starts || !sorted) {
-		free(starts);
-		free(sorted);
-		return tm_error_no_memory();
+	for (size_t next; (next = 2 * at + 1) < count; at = next) {
+		if (next + 1 < count && compare_groups(grouping, &heap[next + 1], &heap[next]) < 0)
+			next++;
+		if (compare_groups(grouping, &moved, &heap[next]) <= 0)
+			break;
+		heap[at] = heap[next];
 	}
-	for (size_t i = 0; i < count; i++)
-		starts[grouping->ranks[grouping->pairs.second[i]] + 1]++;
-	for (size_t i = 0; i < key_count; i++)
-		starts[i + 1] += starts[i];
-	for (size_t i = 0; i < count; i++)
-		sorted[starts[grouping->ranks[grouping->pairs.second[i]]]++] = (uint32_t)i;
-	memset(child, 0xff, (count + 1) * sizeof(*child));
-	for (size_t i = count; i--;) { /* the first of a list is added last */
-		uint32_t parent = caller(grouping, sorted[i]);
-		size_t head = parent == TM_NO_NODE ? count : parent;
+	heap[at] = moved;
+	return end_patience(grouping);
+}
 
-		sibling[sorted[i]] = child[head];
-		child[head] = sorted[i];
+static struct tm_error *make_heap(struct grouping *grouping, struct trace_group *groups,
+				  size_t count)
+{
+	struct tm_error *error = NULL;
+
+	for (size_t i = count / 2; i-- && !error;)
+		error = sift_down(grouping, groups, count, i);
+	return error;
+}
+
+/* Keeps `group` when it is one of the first `limit` so far, which may not be 0. */
+static struct tm_error *keep_first(struct grouping *grouping, const struct trace_group *group,
+				   size_t limit, struct trace_groups *kept)
+{
+	size_t before = kept->count++;
+	struct tm_error *error = NULL;
+
+	kept->size += group->size;
+	kept->blocks += group->count;
+	if (before < limit) {
+		kept->first[kept->first_count++] = *group;
+		return NULL;
 	}
-	free(starts);
-	free(sorted);
+	if (before == limit)
+		error = make_heap(grouping, kept->first, limit);
+	if (error)
+		return error;
+	if (compare_groups(grouping, group, &kept->first[0]) <= 0)
+		return end_patience(grouping);
+	kept->first[0] = *group;
+	return sift_down(grouping, kept->first, limit, 0);
+}
+
+/* Puts what was kept in order. */
+static struct tm_error *sort_first(struct grouping *grouping, struct trace_groups *kept)
+{
+	struct tm_error *error = make_heap(grouping, kept->first, kept->first_count);
+
+	for (size_t left = kept->first_count; left > 1 && !error;) {
+		struct trace_group last = kept->first[0];
+
+		kept->first[0] = kept->first[--left];
+		kept->first[left] = last;
+		error = sift_down(grouping, kept->first, left, 0);
+	}
+	return error;
+}
+
+static struct tm_error *sort_all(struct grouping *grouping, struct trace_groups *kept)
+{
+	if (grouping->mode == GROUP_TRACEBACK && !grouping->tracebacks.places) {
+		struct tm_error *error = tracebacks_place(&grouping->tracebacks);
+
+		if (error)
+			return error;
+	}
+	qsort_r(kept->first, kept->first_count, sizeof(*kept->first), compare_largest_first,
+		grouping);
 	return NULL;
 }
 
-/*
- * Tracebacks compare as sequences of keys, oldest frame first: that is the
- * order in which a walk of the tree, depth first, comes to them.
- */
-static struct tm_error *order_tracebacks(const struct grouping *grouping, uint32_t *places)
+/* Not 0 where there are no blocks. */
+static int make_group(const struct grouping *grouping, size_t number, struct trace_group *ret)
 {
-	size_t count = grouping->pairs.count;
-	uint32_t *child = malloc((count + 1) * sizeof(*child)); /* the last: of the forest */
-	uint32_t *sibling = malloc((count + 1) * sizeof(*sibling));
-	struct tm_error *error = NULL;
-	uint32_t place = 0;
+	const struct estimate *new = &grouping->sums[0][number];
+	const struct estimate *old = grouping->sums[1] ? &grouping->sums[1][number] : NULL;
 
-	if (!child || !sibling)
-		error = tm_error_no_memory();
-	else
-		error = link_children(grouping, child, sibling);
-	for (uint32_t at = error ? TM_NO_NODE : child[count]; at != TM_NO_NODE;) {
-		places[at] = place++;
-		if (child[at] != TM_NO_NODE) {
-			at = child[at];
-			continue;
-		}
-		while (at != TM_NO_NODE && sibling[at] == TM_NO_NODE)
-			at = caller(grouping, at);
-		if (at != TM_NO_NODE)
-			at = sibling[at];
+	if (!new->count && (!old || !old->count))
+		return -1;
+	*ret = (struct trace_group){
+		.id = number,
+		.size = new->size,
+		.count = estimate_count(new),
+		.size_error = sqrt(new->size_variance),
+		.count_error = sqrt(new->count_variance),
+	};
+	if (old) {
+		ret->size_diff = (int64_t)(new->size - old->size);
+		ret->count_diff = (int64_t)(ret->count - estimate_count(old));
+		ret->size_diff_error = sqrt(new->size_variance + old->size_variance);
+		ret->count_diff_error = sqrt(new->count_variance + old->count_variance);
 	}
-	free(child);
-	free(sibling);
-	return error;
+	return 0;
 }
 
-/* Gives each group, which still has its number for an id, its place among all names. */
-static struct tm_error *place_groups(const struct grouping *grouping, struct trace_group *groups,
-				     size_t count)
+/* The first `limit` groups, or more, in order. */
+static struct tm_error *select_first(struct grouping *grouping, size_t group_count, size_t limit,
+				     struct trace_groups *ret)
 {
+	int all = limit >= group_count / 8;
 	struct tm_error *error = NULL;
-	uint32_t *places = NULL;
 
-	if (grouping->mode == GROUP_TRACEBACK) {
-		places = malloc((grouping->pairs.count + 1) * sizeof(*places));
-		error = places ? order_tracebacks(grouping, places) : tm_error_no_memory();
+	limit = all ? group_count : limit ? limit : 1;
+	ret->first = malloc((limit + 1) * sizeof(*ret->first));
+	if (!ret->first)
+		return tm_error_no_memory();
+	for (size_t i = 0; i < group_count && !error; i++) {
+		struct trace_group group;
+
+		if (make_group(grouping, i, &group) == 0)
+			error = keep_first(grouping, &group, limit, ret);
 	}
-	for (size_t i = 0; i < count && !error; i++) {
-		uint64_t number = groups[i].id;
-
-		if (grouping->mode == GROUP_TRACEBACK)
-			groups[i].place = places[number];
-		else if (grouping->mode > GROUP_TRACEBACK)
-			groups[i].place = grouping->pairs.first[number];
-		else
-			groups[i].place = grouping->ranks[number];
-	}
-	free(places);
-	return error;
-}
-
-/* ---- the answer ----------------------------------------------------------------------------- */
-
-static size_t collect(const struct grouping *grouping, size_t group_count,
-		      struct trace_group *groups)
-{
-	size_t count = 0;
-
-	for (size_t i = 0; i < group_count; i++) {
-		const struct estimate *new = &grouping->sums[0][i];
-		const struct estimate *old = grouping->sums[1] ? &grouping->sums[1][i] : NULL;
-		uint64_t blocks = estimate_count(new);
-
-		if (!new->count && (!old || !old->count))
-			continue;
-		groups[count] = (struct trace_group){
-			.id = i,
-			.size = new->size,
-			.count = blocks,
-			.size_error = sqrt(new->size_variance),
-			.count_error = sqrt(new->count_variance),
-		};
-		if (old) {
-			groups[count].size_diff = (int64_t)(new->size - old->size);
-			groups[count].count_diff = (int64_t)(blocks - estimate_count(old));
-			groups[count].size_diff_error =
-				sqrt(new->size_variance + old->size_variance);
-			groups[count].count_diff_error =
-				sqrt(new->count_variance + old->count_variance);
-		}
-		count++;
-	}
-	return count;
+	if (error)
+		return error;
+	return all ? sort_all(grouping, ret) : sort_first(grouping, ret);
 }
 
 /* Turns numbers into ids: for tracebacks a node that has the number. */
-static struct tm_error *name_groups(const struct grouping *grouping, const struct traces *new,
-				    const struct traces *old, struct trace_group *groups,
-				    size_t count)
+static void name_groups(const struct grouping *grouping, struct trace_groups *groups)
 {
-	uint64_t *ids = calloc(grouping->pairs.count + 1, sizeof(*ids));
+	const struct tracebacks *tracebacks = &grouping->tracebacks;
 
-	if (!ids)
-		return tm_error_no_memory();
-	if (grouping->mode == GROUP_TRACEBACK) {
-		for (size_t i = old ? old->node_count : 0; i--;)
-			ids[grouping->members[1][i]] = i | UINT64_C(1) << 32;
-		for (size_t i = new->node_count; i--;)
-			ids[grouping->members[0][i]] = i;
-	} else {
-		memcpy(ids, grouping->pairs.first, grouping->pairs.count * sizeof(*ids));
-	}
-	for (size_t i = 0; i < count; i++) {
-		uint64_t id = ids[groups[i].id];
+	for (size_t i = 0; i < groups->first_count; i++) {
+		struct trace_group *group = &groups->first[i];
 
 		if (grouping->mode == GROUP_TRACEBACK) {
-			groups[i].old = id >> 32;
-			id = (uint32_t)id;
+			group->id = tracebacks->named[group->id];
+			group->old = group->id >= tracebacks->new_count;
+			group->id -= group->old ? tracebacks->new_count : 0;
+		} else if (grouping->mode == GROUP_SIZE || grouping->mode == GROUP_DOMAIN) {
+			group->id = grouping->pairs.first[group->id];
 		}
-		groups[i].id = id;
 	}
-	free(ids);
-	return NULL;
 }
 
 static struct tm_error *make_groups(struct grouping *grouping, const struct traces *new,
-				    const struct traces *old, struct trace_group **ret_groups,
-				    size_t *ret_count)
+				    const struct traces *old, size_t limit,
+				    struct trace_groups *ret)
 {
-	int named = grouping->mode >= GROUP_TRACEBACK;
-	struct tm_error *error = number_groups(grouping, new, 0);
 	size_t group_count;
+	struct tm_error *error = number_groups(grouping, new, old, &group_count);
 
-	if (!error && old)
-		error = number_groups(grouping, old, 1);
-	if (error)
-		return error;
-	group_count = named ? grouping->pairs.count : grouping->key_count;
-	error = sum_groups(grouping, new, group_count, 0);
+	if (!error)
+		error = sum_groups(grouping, new, group_count, 0);
 	if (!error && old)
 		error = sum_groups(grouping, old, group_count, 1);
-	if (error)
-		return error;
-	*ret_groups = malloc((group_count + 1) * sizeof(**ret_groups));
-	if (!*ret_groups)
-		return tm_error_no_memory();
-	*ret_count = collect(grouping, group_count, *ret_groups);
-	error = place_groups(grouping, *ret_groups, *ret_count);
-	if (error)
-		return error;
-	qsort_r(*ret_groups, *ret_count, sizeof(**ret_groups), compare_largest_first, grouping);
-	for (size_t i = 0; i < *ret_count; i++)
-		(*ret_groups)[i].old = 0;
-	return named ? name_groups(grouping, new, old, *ret_groups, *ret_count) : NULL;
+	if (!error)
+		error = select_first(grouping, group_count, limit, ret);
+	if (!error)
+		name_groups(grouping, ret);
+	return error;
 }
 
 struct tm_error *traces_group(const struct traces *new, const struct traces *old,
-			      enum group_mode mode, enum group_order order, const uint32_t *ranks,
-			      size_t key_count, struct trace_group **ret_groups, size_t *ret_count)
+			      enum group_mode mode, enum group_order order, size_t limit,
+			      const uint32_t *ranks, size_t key_count, struct trace_groups *ret)
 {
 	struct grouping grouping = {
 		.mode = mode, .order = order, .ranks = ranks, .key_count = key_count};
 	struct tm_error *error;
 
-	*ret_groups = NULL;
-	error = make_groups(&grouping, new, old, ret_groups, ret_count);
+	*ret = (struct trace_groups){.first = NULL};
+	error = make_groups(&grouping, new, old, limit, ret);
 	if (error) {
-		free(*ret_groups);
-		*ret_groups = NULL;
+		free(ret->first);
+		ret->first = NULL;
 	}
 	pairs_deinit(&grouping.pairs);
-	for (int side = 0; side < 2; side++) {
+	tracebacks_deinit(&grouping.tracebacks);
+	for (int side = 0; side < 2; side++)
 		free(grouping.sums[side]);
-		free(grouping.members[side]);
-	}
 	return error;
 }

@@ -33,11 +33,8 @@ struct trace_node {
 
 /* One line of the answer. */
 struct trace_group {
-	uint64_t id; /* key; for tracebacks a node; for sizes and domains the number itself */
-	union {
-		uint64_t old;   /* 1: the node is one of the old snapshot's */
-		uint64_t place; /* while groups are sorted: of its name among all */
-	};
+	uint64_t id;  /* key; for tracebacks a node; for sizes and domains the number itself */
+	uint64_t old; /* 1: the node is one of the old snapshot's */
 	uint64_t size;
 	uint64_t count;
 	int64_t size_diff;
@@ -83,11 +80,24 @@ enum group_mode {
 
 enum group_order { ORDER_SIZE, ORDER_COUNT, ORDER_AVERAGE, ORDER_DIFFERENCE };
 
-/* Groups `new`, and compares with `old` unless that is NULL; free() the result. */
+struct trace_groups {
+	struct trace_group *first; /* the first in order; free() it */
+	size_t first_count;
+	size_t count;                   /* of all groups, … */
+	unsigned __int128 size, blocks; /* … and what they add up to */
+};
+
+/*
+ * Groups `new`, and compares with `old` unless that is NULL.  Gives the first
+ * `limit` groups, or more, in order: of many tracebacks few are found sooner.
+ */
 struct tm_error *traces_group(const struct traces *new, const struct traces *old,
-			      enum group_mode mode, enum group_order order, const uint32_t *ranks,
-			      size_t key_count, struct trace_group **ret_groups, size_t *ret_count)
+			      enum group_mode mode, enum group_order order, size_t limit,
+			      const uint32_t *ranks, size_t key_count, struct trace_groups *ret)
 	__attribute__((warn_unused_result));
+
+/* Below 0, 0 or above, as `a` is to `b`. */
+#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
 
 /* A hash for pairs of numbers. */
 static inline size_t traces_hash(uint64_t a, uint64_t b)
@@ -104,7 +114,6 @@ struct pairs {
 	size_t count, capacity;
 	uint32_t *index; /* open addressing: number + 1; 0 is free */
 	size_t mask;
-	size_t expected; /* a hint: about so many will come */
 };
 
 struct tm_error *pairs_number(struct pairs *pairs, uint64_t first, uint64_t second, uint32_t *ret)

@@ -120,16 +120,18 @@ static PyObject *group(PyObject *self, PyObject *arguments)
 {
 	PyObject *ranks_object, *new_object, *old_object = NULL, *result;
 	const char *mode_name, *order_name;
-	struct trace_group *groups;
+	struct trace_groups groups;
 	struct traces new, old;
 	struct tm_error *error;
-	size_t key_count, count;
+	size_t key_count;
+	Py_ssize_t limit;
 	const void *ranks;
 	int mode, order;
 
 	(void)self;
-	if (!PyArg_ParseTuple(arguments, "ssOO!|O!:group", &mode_name, &order_name, &ranks_object,
-			      &PyTuple_Type, &new_object, &PyTuple_Type, &old_object))
+	if (!PyArg_ParseTuple(arguments, "ssnOO!|O!:group", &mode_name, &order_name, &limit,
+			      &ranks_object, &PyTuple_Type, &new_object, &PyTuple_Type,
+			      &old_object))
 		return NULL;
 	mode = find_name(mode_names, mode_name);
 	order = mode < 0 ? -1 : find_name(order_names, order_name);
@@ -144,12 +146,16 @@ static PyObject *group(PyObject *self, PyObject *arguments)
 		error = take_tuple(old_object, key_count, &old);
 	if (error)
 		return tm_raise(error);
-	Py_BEGIN_ALLOW_THREADS error = traces_group(&new, old_object ? &old : NULL, mode, order,
-						    ranks, key_count, &groups, &count);
+	Py_BEGIN_ALLOW_THREADS error =
+		traces_group(&new, old_object ? &old : NULL, mode, order,
+			     limit < 0 ? SIZE_MAX : (size_t)limit, ranks, key_count, &groups);
 	Py_END_ALLOW_THREADS if (error) return tm_raise(error);
-	result = PyBytes_FromStringAndSize((const char *)groups,
-					   (Py_ssize_t)(count * sizeof(*groups)));
-	free(groups);
+	result = Py_BuildValue("(y#ny#y#)", (const char *)groups.first,
+			       (Py_ssize_t)(groups.first_count * sizeof(*groups.first)),
+			       (Py_ssize_t)groups.count, (const char *)&groups.size,
+			       (Py_ssize_t)sizeof(groups.size), (const char *)&groups.blocks,
+			       (Py_ssize_t)sizeof(groups.blocks));
+	free(groups.first);
 	return result;
 }
 
@@ -415,7 +421,9 @@ static PyObject *image_traces(PyObject *self, PyObject *arguments)
 
 static PyMethodDef functions[] = {
 	{"group", group, METH_VARARGS,
-	 "group(mode, order, ranks, (rows, nodes, keys[, period])[, old]) -> groups, largest first"},
+	 "group(mode, order, limit, ranks, (rows, nodes, keys[, period])[, old]) -> "
+	 "(the first limit groups or more, largest first, how many there are, their sizes and "
+	 "their blocks, sums of 16 bytes)"},
 	{"filter", filter, METH_VARARGS,
 	 "filter(rows, nodes, frame_count, [(flags, domain, match)]) -> (rows, nodes)"},
 	{"skip", skip, METH_VARARGS,

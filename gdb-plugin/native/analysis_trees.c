@@ -191,8 +191,6 @@ static struct tm_error *copy_rows(const struct traces *traces, struct made_trace
 	return NULL;
 }
 
-#define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
-
 static int compare_rows(const void *left, const void *right)
 {
 	const struct trace_row *a = left, *b = right;

@@ -7,7 +7,6 @@ May use the standard library and _tm.  Must not import gdb.
 import struct
 from array import array
 from collections.abc import Sequence
-from heapq import nlargest
 
 import _tm
 
@@ -19,6 +18,9 @@ KEY_TYPES = ("lineno", "filename", "traceback", "function", "module", "size", "d
 CUMULATIVE_KEY_TYPES = ("lineno", "filename", "function", "module")
 ORDERS = ("size", "count", "average")
 DOMAIN_NAMES = {_tm.layout["DOMAIN_MALLOC"]: "malloc", _tm.layout["DOMAIN_MMAP"]: "mmap"}
+
+PAGE = 100  # groups that are put in order at first
+ALL = -1
 
 _GROUP = struct.Struct(_tm.GROUP_FORMAT)
 
@@ -100,17 +102,31 @@ class Keys:
 
 
 class Groups(Sequence):
-    """The lines of a report, largest first; objects are made when asked for."""
+    """The lines of a report, largest first; objects are made when asked for.
 
-    def __init__(self, key_type, packed, keys, traceback_of, difference):
+    pack: gives what `_tm.group` does for so many groups, or ALL.  To put a million
+    tracebacks in order takes longer than to find the largest, which are mostly enough.
+    """
+
+    def __init__(self, key_type, pack, keys, traceback_of, difference, first=PAGE):
         self.key_type = key_type
-        self._packed = packed
+        self._pack = pack
         self._keys = keys
         self._traceback_of = traceback_of  # (node, old) -> Traceback
         self._difference = difference
+        self._take(first)
+
+    def _take(self, count):
+        self._packed, self._count, size, blocks = self._pack(count)
+        self._sums = int.from_bytes(size, "little"), int.from_bytes(blocks, "little")
+
+    def _have(self, count):
+        """Sees to it that the first `count` are there."""
+        if len(self._packed) < min(count, self._count) * _GROUP.size:
+            self._take(2 * count if count < self._count else ALL)
 
     def __len__(self):
-        return len(self._packed) // _GROUP.size
+        return self._count
 
     def _traceback(self, number, old):
         if self.key_type == "traceback":
@@ -130,34 +146,33 @@ class Groups(Sequence):
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+            places = range(*index.indices(len(self)))
+            self._have(max(places, default=-1) + 1)
+            return [self[place] for place in places]
         if index < 0:
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError("no such group")
+        self._have(index + 1)
         return self._make(_GROUP.unpack_from(self._packed, index * _GROUP.size))
 
     def __iter__(self):
+        self._have(len(self))
         return map(self._make, _GROUP.iter_unpack(self._packed))
 
     def numbers(self, count):
         """Of the first `count` groups, the block's size or the domain as a number."""
+        self._have(count)
         return [_GROUP.unpack_from(self._packed, place * _GROUP.size)[0]
                 for place in range(count)]
 
-    def by_size(self, limit):
-        """Of a comparison, the lines that are the largest now, largest first."""
-        def order(place):
-            return _GROUP.unpack_from(self._packed, place * _GROUP.size)[2:4]
-
-        return [self[place] for place in nlargest(limit, range(len(self)), key=order)]
-
     def rest(self, shown):
         """(groups, size, count) of what comes behind the first `shown`."""
-        size = count = 0
-        for fields in _GROUP.iter_unpack(self._packed[shown * _GROUP.size:]):
-            size += fields[2]
-            count += fields[3]
+        self._have(shown)
+        size, count = self._sums
+        for fields in _GROUP.iter_unpack(self._packed[:shown * _GROUP.size]):
+            size -= fields[2]
+            count -= fields[3]
         return max(0, len(self) - shown), size, count
 
 

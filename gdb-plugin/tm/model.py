@@ -15,7 +15,7 @@ from typing import NamedTuple
 import _tm
 
 from tm.filters import BaseFilter, DomainFilter, Filter
-from tm.grouping import Groups, Keys, check_key_type, domain_text, mode_of
+from tm.grouping import ALL, PAGE, Groups, Keys, check_key_type, domain_text, mode_of
 from tm.sampling import sample_weight
 from tm.skipping import folding_flags, skipping_flags
 from tm.statistics import Statistic, StatisticDiff, format_size
@@ -302,38 +302,46 @@ class Snapshot:
             self._keys[key_type] = (keys, numbers, keys.ranks())
         return self._keys[key_type]
 
-    def groups(self, key_type, cumulative=False, by="size", once=True):
+    def groups(self, key_type, cumulative=False, by="size", once=True, first=PAGE):
         """The lines of a report, largest first, made when asked for.
 
         once: cumulative figures count a key once for a trace, see mode_of.
+        first: so many are likely to be asked for; the others come at a price.
         """
         check_key_type(key_type, cumulative)
         keys, numbers, ranks = self._keyed(key_type)
-        packed = _tm.group(mode_of(key_type, cumulative, once), by, ranks,
-                           (self._rows, self._nodes, numbers, self.sample_period))
-        return Groups(key_type, packed, keys, lambda node, _old: self._traceback(node), False)
 
-    def differences(self, old_snapshot, key_type, cumulative=False, once=True):
+        def pack(count):
+            return _tm.group(mode_of(key_type, cumulative, once), by, count, ranks,
+                             (self._rows, self._nodes, numbers, self.sample_period))
+
+        return Groups(key_type, pack, keys, lambda node, _old: self._traceback(node), False,
+                      first)
+
+    def differences(self, old_snapshot, key_type, cumulative=False, by="difference", once=True,
+                    first=PAGE):
         """The lines of a comparison with an older snapshot, likewise."""
         check_key_type(key_type, cumulative)
         keys = Keys(key_type)
         new, old = ((each._rows, each._nodes, keys.add(each._frames), each.sample_period)
                     for each in (self, old_snapshot))
-        packed = _tm.group(mode_of(key_type, cumulative, once), "difference", keys.ranks(),
-                           new, old)
+        ranks = keys.ranks()
+
+        def pack(count):
+            return _tm.group(mode_of(key_type, cumulative, once), by, count, ranks, new, old)
 
         def traceback_of(node, in_old):
             return (old_snapshot if in_old else self)._traceback(node)
 
-        return Groups(key_type, packed, keys, traceback_of, True)
+        return Groups(key_type, pack, keys, traceback_of, True, first)
 
     def statistics(self, key_type, cumulative=False):
         """A list of Statistic, grouped by key_type, largest first."""
-        return list(self.groups(key_type, cumulative, once=False))
+        return list(self.groups(key_type, cumulative, once=False, first=ALL))
 
     def compare_to(self, old_snapshot, key_type, cumulative=False):
         """A list of StatisticDiff, grouped by key_type, largest difference first."""
-        return list(self.differences(old_snapshot, key_type, cumulative, once=False))
+        return list(self.differences(old_snapshot, key_type, cumulative, once=False, first=ALL))
 
     # ---- leaving out ------------------------------------------------------------
 

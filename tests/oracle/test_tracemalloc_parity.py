@@ -141,6 +141,28 @@ class Parity(unittest.TestCase):
                 self.assert_same_statistics(ours.compare_to(ours_old, *mode),
                                             theirs.compare_to(theirs_old, *mode))
 
+    def test_first_ones(self):
+        """Without the others being put in order, and with many that tie."""
+        for _seed, chance in self.cases("first"):
+            callers = [random_traceback(chance, NAMES[:4]) for _ in range(5)]
+            kinds = [[(0, chance.choice((0, 8, 8, 16)),
+                       random_traceback(chance, NAMES[:3])[:3] + chance.choice(callers))
+                      for _ in range(chance.choice((1, 20, 60)))] for _ in range(2)]
+            new, old = (tm.Snapshot.from_traces(traces, 10) for traces in kinds)
+            their_new, their_old = (tracemalloc.Snapshot([(*trace, None) for trace in traces], 10)
+                                    for traces in kinds)
+            first = chance.randint(1, 5)
+            for mode in MODES:
+                groups = new.groups(*mode, once=False, first=first)
+                theirs = their_new.statistics(*mode)
+                self.assert_same_statistics(groups[:first], theirs[:first])
+                self.assertEqual(groups.rest(first), (
+                    max(0, len(theirs) - first), sum(each.size for each in theirs[first:]),
+                    sum(each.count for each in theirs[first:])))
+                self.assert_same_statistics(
+                    new.differences(old, *mode, once=False, first=first)[:first],
+                    their_new.compare_to(their_old, *mode)[:first])
+
     def test_traces(self):
         for _seed, chance in self.cases("traces"):
             ours, theirs = self.pair(chance)

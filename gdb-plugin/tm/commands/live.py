@@ -58,7 +58,7 @@ def picture_of(snapshot: Any, old: Optional[Any], key: str = "lineno",
     others, size, _count = groups.rest(number)
     largest, changes = groups[:number], (None, 0)
     if old is not None:
-        largest = snapshot.differences(old, key).by_size(number)
+        largest = snapshot.differences(old, key, by="size")[:number]
         changes = snapshot.size - old.size, snapshot.blocks - old.blocks
     shown = {name: each for name, each in sources.display().items() if name != "paint"}
     return Picture([_row(each, key, shown) for each in largest], snapshot.size, snapshot.blocks,
