@@ -74,8 +74,9 @@ void sample_end(void) TM_HIDDEN;
 /* ---- the filter ------------------------------------------------------------ */
 
 /*
- * Counters of a byte, by address: how many recorded blocks are there.  At the
- * highest value one stays.  Neighbours in memory are neighbours here.
+ * Counters of a byte, by address: how many recorded blocks begin there, in 256
+ * bytes of memory, so that frees of neighbours look into one cache line.  At the
+ * highest value one stays.
  *
  * There is one such table, in the helper's image: a stopped thread may be
  * about to read it, so it must never go.  What a hook of an older generation
@@ -88,7 +89,7 @@ extern uint8_t tm_sample_filter[SAMPLE_FILTER_BYTES] TM_HIDDEN;
 /* sampled.S reckons the same. */
 static inline uint8_t *sample_counter(uint64_t filter, uint64_t address)
 {
-	return (uint8_t *)filter + (address >> 4 & (SAMPLE_FILTER_BYTES - 1));
+	return (uint8_t *)filter + (address >> 8 & (SAMPLE_FILTER_BYTES - 1));
 }
 
 /* False when the block is certainly not recorded.  filter: the generation's, not 0. */

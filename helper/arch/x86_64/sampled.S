@@ -98,7 +98,7 @@
 	/* realloc(rdi, rsi): neither the old block is recorded nor the new one. */
 	function tm_sampled_realloc
 	movl	%edi, %eax
-	shrl	$4, %eax
+	shrl	$8, %eax
 	movzwl	%ax, %eax
 	leaq	tm_sample_filter(%rip), %r10
 	cmpb	$0, (%r10,%rax)
@@ -147,7 +147,7 @@
 	/* free(rdi): sample_counter() */
 	function tm_sampled_free
 	movl	%edi, %eax
-	shrl	$4, %eax
+	shrl	$8, %eax
 	movzwl	%ax, %eax
 	leaq	tm_sample_filter(%rip), %r10
 	cmpb	$0, (%r10,%rax)
