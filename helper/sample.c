@@ -165,17 +165,22 @@ void sample_end(void)
 void sample_begin(const struct tm_generation *generation)
 {
 	const struct tm_wiped *wiped = tm_wiped();
+	bool busy = false;
 	uint32_t i;
 
 	if (!generation->filter)
 		return;
-	tm_memset(tm_sample_filter, 0, sizeof(tm_sample_filter));
 	for (i = 0; wiped->thread_count && i < TM_MAX_THREADS; i++) {
 		struct tm_thread *thread = (struct tm_thread *)wiped->threads[i].record;
 
-		if (thread)
-			thread->sample_left = thread->sample_random = 0;
+		if (!thread)
+			continue;
+		thread->sample_left = thread->sample_random = 0;
+		busy |= thread->state == THREAD_IN_HELPER;
 	}
+	/* One that is about to count a record that went would count one of the new ones. */
+	if (!busy)
+		tm_memset(tm_sample_filter, 0, sizeof(tm_sample_filter));
 	tm_sample_least = tm_sample_size(generation->min_size);
 	find_malloc();
 	store_release(&tm_sample_state, 1);

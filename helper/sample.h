@@ -40,7 +40,8 @@ static inline bool sample_takes(const struct tm_generation *generation, struct t
 	if (!generation->sample_period)
 		return true;
 	size = tm_sample_size(size);
-	if (unlikely(thread->sample_left < size))
+	/* Not less than 0, but where sample_begin() came between what is here and the last line. */
+	if (unlikely(thread->sample_left < size || (int64_t)thread->sample_left < 0))
 		return sample_reached(generation, thread, size);
 	thread->sample_left -= size;
 	return false;
@@ -64,7 +65,8 @@ extern uint64_t tm_sample_least TM_HIDDEN;  /* bytes, not 0: smaller blocks go a
 
 /*
  * Begins with the generation that was just published, when it leaves blocks
- * out: threads draw anew, the filter is empty.  With all threads stopped.
+ * out: threads draw anew, the filter is empty unless a thread stands in the
+ * middle of the helper.  With all threads stopped.
  */
 void sample_begin(const struct tm_generation *generation) TM_HIDDEN;
 
@@ -79,8 +81,7 @@ void sample_end(void) TM_HIDDEN;
  * highest value one stays.
  *
  * There is one such table, in the helper's image: a stopped thread may be
- * about to read it, so it must never go.  What a hook of an older generation
- * still takes from a counter makes it stay, too.
+ * about to read it, so it must never go.  Counts may be too high, never too low.
  */
 #define SAMPLE_FILTER_BYTES 65536u
 

@@ -334,6 +334,32 @@ static void test_a_full_counter_stays(void **state)
 	free((void *)filter);
 }
 
+/* What a hook of before `clear` takes from a counter is not the new block's. */
+static void test_a_hook_in_the_middle_keeps_the_filter(void **state)
+{
+	struct tm_generation generation = {.filter = (uint64_t)tm_sample_filter};
+	struct tm_thread thread = {.state = THREAD_IN_HELPER, .sample_left = 5};
+	struct tm_patch none;
+
+	(void)state;
+	tm_header.patches = (uint64_t)&none;
+	tm_wiped_memory.thread_count = 1;
+	tm_wiped_memory.threads[9] = (struct tm_thread_entry){2, (uint64_t)&thread};
+	sample_count(generation.filter, 0x1000, +1);
+	sample_begin(&generation);
+	assert_int_equal(thread.sample_left, 0);
+	sample_count(generation.filter, 0x1000, +1);
+	sample_count(generation.filter, 0x1000, -1);
+	assert_true(sample_may_hold(generation.filter, 0x1000));
+	thread.state = THREAD_IN_ORIGINAL;
+	sample_begin(&generation);
+	assert_false(sample_may_hold(generation.filter, 0x1000));
+	sample_end();
+	tm_wiped_memory.threads[9] = (struct tm_thread_entry){0, 0};
+	tm_wiped_memory.thread_count = 0;
+	tm_header.patches = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -353,6 +379,7 @@ int main(void)
 		cmocka_unit_test(test_a_seed_gives_the_same_blocks_again),
 		cmocka_unit_test(test_the_filter_never_denies_a_block),
 		cmocka_unit_test(test_a_full_counter_stays),
+		cmocka_unit_test(test_a_hook_in_the_middle_keeps_the_filter),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

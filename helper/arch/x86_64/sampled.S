@@ -38,6 +38,16 @@
 	cmpq	%rax, 24(%r10)
 	jne	\otherwise
 	movq	32(%r10), %r10 /* record */
+	testq	%r10, %r10
+	je	\otherwise
+	.endm
+
+	/* Takes what is allocated from sample_left; less than 0: `start` or `clear` came between. */
+	.macro	count_down size, otherwise
+	cmpq	\size, 40(%r10)
+	jb	\otherwise
+	subq	\size, 40(%r10)
+	js	\otherwise
 	.endm
 
 	/* Goes on in the function when this is an allocator's call of itself. */
@@ -62,9 +72,7 @@
 	jne	2f
 	cmpq	tm_sample_least(%rip), %rdi
 	jb	1f
-	cmpq	%rdi, 40(%r10) /* sample_left */
-	jb	tm_recorded_alloc
-	subq	%rdi, 40(%r10)
+	count_down %rdi, tm_recorded_alloc
 	jmp	*24(%r11)
 1:	testq	%rdi, %rdi
 	je	tm_recorded_alloc
@@ -85,9 +93,7 @@
 	imulq	%rsi, %rax /* overflows: the original fails, see requested_size() */
 1:	cmpq	tm_sample_least(%rip), %rax
 	jb	3f
-	cmpq	%rax, 40(%r10)
-	jb	tm_recorded_alloc
-	subq	%rax, 40(%r10)
+	count_down %rax, tm_recorded_alloc
 	jmp	tm_sampled_guarded
 2:	nested tm_recorded_alloc
 3:	testq	%rax, %rax
@@ -112,9 +118,7 @@
 	jne	2f
 	cmpq	tm_sample_least(%rip), %rsi
 	jb	1f
-	cmpq	%rsi, 40(%r10)
-	jb	tm_recorded_realloc
-	subq	%rsi, 40(%r10)
+	count_down %rsi, tm_recorded_realloc
 	jmp	tm_sampled_guarded
 1:	testq	%rsi, %rsi
 	je	tm_recorded_realloc
