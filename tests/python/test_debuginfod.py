@@ -10,8 +10,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import unittest
+from unittest import mock
 
 from test_symbolizer import BIAS, WithProgram
 
@@ -99,9 +99,9 @@ class Debuginfod(WithProgram):
         before = signal.signal(signal.SIGALRM, signal.default_int_handler)
         self.addCleanup(signal.signal, signal.SIGALRM, before)
         signal.setitimer(signal.ITIMER_REAL, 0.3)
-        began = time.monotonic()
-        self.assertRaises(KeyboardInterrupt, symbolizer.resolve, [self.where])
-        self.assertLess(time.monotonic() - began, 20)  # it would wait for 90 seconds
+        # Who does not heed the signal waits for longer than the runner does.
+        with mock.patch.dict(os.environ, DEBUGINFOD_TIMEOUT="100000"):
+            self.assertRaises(KeyboardInterrupt, symbolizer.resolve, [self.where])
         self.use_server(port)
         # The library keeps in its cache that it got nothing, for ten minutes.
         os.environ["DEBUGINFOD_CACHE_PATH"] = str(self.folder / "another-cache")
