@@ -486,7 +486,7 @@ uint64_t tm_hook_unmap(const struct tm_entry *entry)
 	uint64_t end = start + ((requested_size(entry) + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1));
 	struct tm_thread *thread = guard_enter(entry);
 	struct tm_generation *generation;
-	struct tm_block old, last;
+	struct tm_block old, last, next;
 	uint64_t result;
 	bool had;
 
@@ -497,8 +497,8 @@ uint64_t tm_hook_unmap(const struct tm_entry *entry)
 	last = old;
 	while (had && last.address + last.size < end &&
 	       forget(generation, thread, domain_of(entry),
-		      (last.address + last.size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1), &last))
-		; /* neighbours that go with it */
+		      (last.address + last.size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1), &next))
+		last = next; /* neighbours that go with it */
 	result = guarded_call(thread, entry);
 	if (had && (int)result == 0) {
 		put_rest(generation, thread, &old, start, end);

@@ -27,7 +27,10 @@ int table_init(struct tm_generation *generation) TM_HIDDEN;
 enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 			    const struct tm_block *block, uint64_t *replaced) TM_HIDDEN;
 
-/* Removes the record of address in this domain and returns it in *ret. */
+/*
+ * Removes the record of address in this domain and returns it in *ret; where
+ * there is none, what stands in *ret means nothing.
+ */
 enum table_result table_take(struct tm_generation *generation, uint32_t owner, uint64_t address,
 			     uint32_t domain, struct tm_block *ret) TM_HIDDEN;
 

@@ -74,7 +74,7 @@ int main(void)
 	pages = mmap(NULL, 40960, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); /* line: map */
 	munmap(pages + 2 * 4096, 3 * 4096); /* the middle goes: 2 and 5 pages stay */
 	checkpoint();
-	munmap(pages, 2 * 4096);
+	munmap(pages, 3 * 4096); /* with a page that is no more */
 	pages = mremap(pages + 5 * 4096, 5 * 4096, 8 * 4096, MREMAP_MAYMOVE); /* line: remap */
 	pool_free(&pool, kept[5]);
 	free(kept[21]);
