@@ -123,11 +123,12 @@ class Runner:
         if self._is_running:  # asking gdb's threads would ask the server, which waits
             gdb.execute("interrupt")
 
-    def _keep_time(self, seconds: float, ready: threading.Event,
+    def _keep_time(self, seconds: float, begun: threading.Event, ready: threading.Event,
                    stopped: threading.Event) -> None:
         if stopped.wait(seconds):
             return
-        ready.wait()
+        if begun.wait(_PATIENCE):  # else Ctrl-C came before its first instruction
+            ready.wait()
         while not stopped.is_set():
             self.send()
             stopped.wait(_PATIENCE)
@@ -161,29 +162,33 @@ class Runner:
             # Somebody else's, which the program gets as it would without us.
 
     def _run_once(self, seconds: float, work: List[Callable[[float], None]]) -> bool:
-        ready, stopped = threading.Event(), threading.Event()
+        begun, ready, stopped = threading.Event(), threading.Event(), threading.Event()
         interrupted = False
 
         def do_work() -> None:
             nonlocal interrupted
             done = False
             try:
-                if not stopped.is_set():
-                    todo, work[:] = list(work), []
-                    for each in todo:
-                        each(time.monotonic())
-                done = True
-            except KeyboardInterrupt:
-                done = interrupted = True
-                self.send()
+                try:
+                    begun.set()
+                    if not stopped.is_set():
+                        todo, work[:] = list(work), []
+                        for each in todo:
+                            each(time.monotonic())
+                    done = True
+                finally:
+                    ready.set()
+            except KeyboardInterrupt:  # maybe right before it was ready
+                done = False
             finally:
-                ready.set()
                 if not done:
                     interrupted = True
+                    ready.set()
                     self.send()
 
         self._stop_event, self._sent, self._is_running = None, 0.0, True
-        keeper = threading.Thread(target=self._keep_time, args=(seconds, ready, stopped))
+        keeper = threading.Thread(target=self._keep_time, args=(seconds, begun, ready, stopped),
+                                  daemon=True)  # a gdb that is told to end does not wait for it
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             keeper.start()
@@ -195,6 +200,7 @@ class Runner:
         finally:
             self._is_running = False
             stopped.set()
+            begun.set()
             ready.set()
             keeper.join()
         return interrupted
@@ -214,21 +220,49 @@ def slices() -> Iterator[Runner]:
     if inferior.is_remote():
         _check_group()
     runner = Runner()
-    with contextlib.ExitStack() as undo:
-        for name in _SETTINGS:
-            before = gdb.parameter(name)
-            if before:
-                gdb.execute(f"set {name} off", to_string=True)
-                undo.callback(gdb.execute, f"set {name} on", to_string=True)
-        text = gdb.execute(f"catch signal {runner.signal.name}", to_string=True)
-        runner.catchpoint = int(re.search(r"Catchpoint (\d+)", text).group(1))
-        undo.callback(_delete, runner.catchpoint)
-        gdb.execute(f"commands {runner.catchpoint}\nsilent\nend", to_string=True)
-        for registry, listener in ((gdb.events.stop, runner.on_stop),
-                                   (gdb.events.exited, runner.on_exited)):
-            registry.connect(listener)
-            undo.callback(registry.disconnect, listener)
-        yield runner
+    with contextlib.ExitStack() as undo:  # itself for Ctrl-C right before _undo_all
+        try:
+            with _interrupts_held():
+                _prepare(runner, undo)
+            yield runner
+        finally:
+            _undo_all(undo)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits: nothing inside is left half done."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _prepare(runner: Runner, undo: contextlib.ExitStack) -> None:
+    for name in _SETTINGS:
+        before = gdb.parameter(name)
+        if before:
+            gdb.execute(f"set {name} off", to_string=True)
+            undo.callback(gdb.execute, f"set {name} on", to_string=True)
+    text = gdb.execute(f"catch signal {runner.signal.name}", to_string=True)
+    runner.catchpoint = int(re.search(r"Catchpoint (\d+)", text).group(1))
+    undo.callback(_delete, runner.catchpoint)
+    gdb.execute(f"commands {runner.catchpoint}\nsilent\nend", to_string=True)
+    for registry, listener in ((gdb.events.stop, runner.on_stop),
+                               (gdb.events.exited, runner.on_exited)):
+        registry.connect(listener)
+        undo.callback(registry.disconnect, listener)
+
+
+def _undo_all(undo: contextlib.ExitStack) -> None:
+    while True:
+        try:
+            with _interrupts_held():
+                undo.close()
+            return
+        except KeyboardInterrupt:  # before or behind it: what was undone stays so
+            pass
 
 
 def _delete(number: int) -> None:

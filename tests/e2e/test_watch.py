@@ -125,6 +125,28 @@ class Blocks(TestCase):
         self.assertRegex(text.splitlines()[-1], ENDING + "$")
         self.assertRegex(gdb.run("tm snapshot"), r"\ASnapshot 1: ")
 
+    def interrupted_everywhere(self, gdb, arguments):
+        gdb.run("set print thread-events on")
+        gdb.run("set confirm on")
+        return gdb.python(
+            "import sys\n"
+            f"sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})\n"
+            "import interrupting\n"
+            f"interrupting.interrupt_everywhere({arguments})")
+
+    def test_an_interrupt_at_any_moment_leaves_nothing_over(self):
+        gdb = self.started("100000", "5")
+        text = self.interrupted_everywhere(
+            gdb, "'tm watch -count 1', 'slices', '_prepare', '_undo_all', '_delete'")
+        self.assertRegex(text, r"\Ainterrupted at [2-9]\d lines$")
+        self.assertRegex(gdb.run("tm snapshot"), r"\ASnapshot 1: ")
+
+    def test_an_interrupt_of_the_work_meanwhile(self):
+        gdb = self.started("100000", "5")
+        text = self.interrupted_everywhere(gdb, "'tm watch -count 2 -interval 0.1', 'do_work'")
+        self.assertRegex(text, r"interrupted at \d+ lines$")
+        self.assertRegex(gdb.run("tm snapshot"), r"\ASnapshot 1: ")
+
     def test_signals_of_others_do_not_end_it(self):
         gdb = self.started("100000", "5")
         pid = gdb.inferior_pid()
