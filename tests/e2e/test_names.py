@@ -75,9 +75,17 @@ class Names(TestCase):
                                     f"{self.program_file} is damaged"), 1)
         self.assertNotIn("warning", gdb.run("tm top"))
 
-    def test_vdso_has_names(self):
+    def test_vdso_has_names_live_and_in_a_core(self):
         gdb, process = self.keep_a_block()
         gdb.attach(process)
+        self.check_vdso(gdb)
+        core = os.path.join(self.folder, "core")
+        gdb.run(f"generate-core-file {core}")
+        after = self.session(self.program_file, core)
+        self.check_vdso(after)
+        self.assertEqual(self.functions(after), ["keep_one"])
+
+    def check_vdso(self, gdb):
         found = gdb.python(
             "import gdb, tm.frames, tm.inferior as i, tm.process as p; "
             "modules = tm.frames.modules_of_process(p.find_helper().header['modules']); "
