@@ -10,9 +10,21 @@
 #include "arch.h"
 #include "sys.h"
 
-static TM_NOINLINE __attribute__((unused)) bool lock_take_slow(uint32_t *lock, uint32_t owner)
+/* Between two looks at a lock that somebody holds; turns: how many looks there were before. */
+static inline void lock_wait(uint32_t turns)
 {
 	const struct tm_timespec pause = {0, 50000};
+
+	if (turns < 200 || sys_is_quiet())
+		tm_pause();
+	else if (turns < 300)
+		sys_sched_yield();
+	else
+		sys_nanosleep(&pause);
+}
+
+static TM_NOINLINE __attribute__((unused)) bool lock_take_slow(uint32_t *lock, uint32_t owner)
+{
 	uint32_t turns;
 
 	for (turns = 0;; turns++) {
@@ -23,12 +35,7 @@ static TM_NOINLINE __attribute__((unused)) bool lock_take_slow(uint32_t *lock, u
 		if (seen == 0 && __atomic_compare_exchange_n(lock, &seen, owner, false,
 							     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 			return true;
-		if (turns < 200 || sys_is_quiet())
-			tm_pause();
-		else if (turns < 300)
-			sys_sched_yield();
-		else
-			sys_nanosleep(&pause);
+		lock_wait(turns);
 	}
 }
 

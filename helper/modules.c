@@ -1,10 +1,11 @@
 /*
  * The published list of modules, and when to read it anew.
  *
- * Uses maps.c to read it.  Takes the modules lock by trying alone, keeps old
- * lists for readers that are still in them.
+ * Uses maps.c to read it.  Takes the modules lock by trying alone, some times
+ * at most, keeps old lists for readers that are still in them.
  */
 #include "modules.h"
+#include "lock.h"
 #include "sys.h"
 #include "unwind.h"
 
@@ -331,15 +332,30 @@ long tm_modules_refresh_from(const char *text, uint64_t size)
 	return result;
 }
 
+#define MOST_TURNS 400u /* of waiting: some 10 ms */
+
+/*
+ * While another thread reads the map, it may have read what was there before: a
+ * walk with its list would end in the first function of a new object.  So this
+ * waits, but not for long, as the other one may be stopped by the debugger.
+ */
 TM_NOINLINE void tm_modules_loader_changed(void)
 {
-	/* Read before the map is: what comes later is seen at the next call. */
-	uint32_t events = load_acquire(&tm_header.loader_events);
+	uint32_t turns;
 
-	if (tm_modules_refresh() == -TM_EAGAIN)
-		return;
-	store_relaxed(&tm_modules_seen_events, events);
-	tm_unwind_forget_rules();
+	for (turns = 0; turns < MOST_TURNS; turns++) {
+		/* Read before the map is: what comes later is seen at the next call. */
+		uint32_t events = load_acquire(&tm_header.loader_events);
+
+		if (events == load_acquire(&tm_modules_seen_events))
+			return;
+		if (tm_modules_refresh() != -TM_EAGAIN) {
+			tm_unwind_forget_rules();
+			store_release(&tm_modules_seen_events, events);
+			return;
+		}
+		lock_wait(turns);
+	}
 }
 
 /* ---- unknown addresses ------------------------------------------------ */

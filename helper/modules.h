@@ -2,7 +2,8 @@
  * Which object is mapped where: found in /proc/self/maps by raw system calls.
  *
  * Lists are constant once published in the header, and stay until the helper goes.
- * Nothing here waits: a refresh that another thread is busy with is skipped.
+ * Nothing here waits for long: a refresh that another thread is busy with is
+ * skipped in the end.
  */
 #ifndef TM_MODULES_H
 #define TM_MODULES_H
@@ -30,7 +31,7 @@ const struct tm_module *tm_modules_find(uint64_t pc) TM_HIDDEN;
  */
 const struct tm_module *tm_modules_on_unknown(uint64_t pc) TM_HIDDEN;
 
-/* Refreshes and forgets the cached rules. */
+/* Refreshes and forgets the cached rules; waits some milliseconds for another thread that does. */
 void tm_modules_loader_changed(void) TM_HIDDEN;
 
 /* Calls of dlopen, where they are seen (entry.S): more code may be mapped soon. */

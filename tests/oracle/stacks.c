@@ -98,8 +98,10 @@ static void follow_loader(void)
 	uint64_t now = 0;
 
 	dl_iterate_phdr(take_counts, &now);
-	if (__atomic_exchange_n(&seen, now, __ATOMIC_RELAXED) != now)
+	if (__atomic_exchange_n(&seen, now, __ATOMIC_RELAXED) != now) {
+		__atomic_fetch_add(&tm_header.loader_events, 1, __ATOMIC_RELAXED);
 		tm_modules_loader_changed();
+	}
 }
 
 static bool make_memory(void)

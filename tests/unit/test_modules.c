@@ -302,6 +302,27 @@ static void a_held_lock_means_the_old_list(void **state)
 	assert_int_equal(tm_modules_seen_events, tm_header.loader_events);
 }
 
+static void *hold_the_lock(void *unused)
+{
+	usleep(2000);
+	__atomic_store_n(&tm_wiped()->modules_lock, 0, __ATOMIC_RELEASE);
+	return unused;
+}
+
+/* The other thread may have read the map before the object was there. */
+static void who_is_told_of_a_new_object_waits_for_the_lock(void **state)
+{
+	pthread_t holder;
+
+	(void)state;
+	tm_wiped()->modules_lock = 1;
+	tm_header.loader_events++;
+	pthread_create(&holder, NULL, hold_the_lock, NULL);
+	tm_modules_follow_loader();
+	pthread_join(holder, NULL);
+	assert_int_equal(tm_modules_seen_events, tm_header.loader_events);
+}
+
 static void the_helper_s_image_has_its_own_rows(void **state)
 {
 	uint8_t *image =
@@ -409,6 +430,7 @@ int main(void)
 		cmocka_unit_test(an_unknown_address_is_looked_for_once),
 		cmocka_unit_test(an_unknown_address_makes_new_memory_known),
 		cmocka_unit_test(a_held_lock_means_the_old_list),
+		cmocka_unit_test(who_is_told_of_a_new_object_waits_for_the_lock),
 		cmocka_unit_test(the_helper_s_image_has_its_own_rows),
 		cmocka_unit_test(a_changing_map_is_read_without_harm),
 		cmocka_unit_test(without_proc_the_old_list_stays),
