@@ -99,7 +99,6 @@ struct grouping {
 	size_t key_count;
 	struct pairs pairs; /* sizes: (size, 0) …, by number */
 	struct tracebacks tracebacks;
-	uint64_t patience;        /* frames to look at before all tracebacks are put in order */
 	struct estimate *sums[2]; /* new, old; by number */
 };
 
@@ -242,7 +241,6 @@ static struct tm_error *number_groups(struct grouping *grouping, const struct tr
 	switch (grouping->mode) {
 	case GROUP_TRACEBACK:
 		error = tracebacks_init(new, old, grouping->ranks, &grouping->tracebacks);
-		grouping->patience = 8 * (uint64_t)grouping->tracebacks.node_count;
 		*ret_count = grouping->tracebacks.count;
 		return error;
 	case GROUP_SIZE:
@@ -354,13 +352,16 @@ static int compare_largest_first(const void *left, const void *right, void *cont
 
 /*
  * Deep tracebacks that hardly differ are dear to compare: at some point it is
- * cheaper to put all of them in order.
+ * cheaper to put all of them in order, which takes about as long for each
+ * frame as to look at so many in comparisons.
  */
+#define PATIENCE 8ull
+
 static struct tm_error *end_patience(struct grouping *grouping)
 {
 	struct tracebacks *tracebacks = &grouping->tracebacks;
 
-	if (tracebacks->comparisons <= grouping->patience || tracebacks->places)
+	if (tracebacks->comparisons <= PATIENCE * tracebacks->node_count || tracebacks->places)
 		return NULL;
 	return tracebacks_place(tracebacks);
 }
@@ -432,7 +433,7 @@ static struct tm_error *sort_first(struct grouping *grouping, struct trace_group
 
 static struct tm_error *sort_all(struct grouping *grouping, struct trace_groups *kept)
 {
-	if (grouping->mode == GROUP_TRACEBACK && !grouping->tracebacks.places) {
+	if (grouping->mode == GROUP_TRACEBACK) {
 		struct tm_error *error = tracebacks_place(&grouping->tracebacks);
 
 		if (error)
