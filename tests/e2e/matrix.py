@@ -155,10 +155,10 @@ def start_and_attach(stack, kind):
 
 
 def start_under_gdbserver(stack, kind):
-    program = stack.enter_context(Program("gdbserver", "--once", "localhost:0", kind.program()))
+    program = stack.enter_context(Program("gdbserver", "--once", "127.0.0.1:0", kind.program()))
     port = re.search(r"port (\d+)\n", wait_for_line(program, "Listening on port "))[1]
     gdb = stack.enter_context(Session())
-    gdb.run(f"target remote localhost:{port}")
+    gdb.run(f"target remote 127.0.0.1:{port}")
     target = Served(program, gdb, traced_pid(program))
     gdb.send("continue")
     program.wait_for("ready")

@@ -52,7 +52,7 @@ class Server(TestCase):
 
 class Remote(Server):
     def test_from_main_to_the_end(self):
-        port = self.serve("gdbserver", "--once", "localhost:0", build("cores.c"))
+        port = self.serve("gdbserver", "--once", "127.0.0.1:0", build("cores.c"))
         gdb = self.session(build("cores.c"))
         gdb.run(f"target remote :{port}")
         self.assertOneLine(gdb.run("tm start 10"), r"^No allocator function was found")
@@ -72,7 +72,7 @@ class Remote(Server):
         with tempfile.TemporaryDirectory(dir=PROGRAMS) as folder:
             program = os.path.join(folder, "program")
             shutil.copy(build("cores.c"), program)
-            port = self.serve("gdbserver", "--once", "localhost:0", program)
+            port = self.serve("gdbserver", "--once", "127.0.0.1:0", program)
             os.rename(program, program + ".old")
             shutil.copy(build("again.c"), program)
             gdb = self.session(program + ".old")
@@ -90,7 +90,7 @@ class Remote(Server):
 class Extended(Server):
     def setUp(self):
         self.gdb = self.session()
-        self.gdb.run(f"target extended-remote :{self.serve('gdbserver', '--multi', 'localhost:0')}")
+        self.gdb.run(f"target extended-remote :{self.serve('gdbserver', '--multi', '127.0.0.1:0')}")
 
     def test_attach(self):
         process = self.program(build("again.c"))
@@ -132,7 +132,7 @@ class Elsewhere(Server):
         folder = self.enterContext(tempfile.TemporaryDirectory(dir=PROGRAMS))
         port = self.serve("unshare", "--mount", "--map-root-user", "sh", "-c",
                           f"mount -t tmpfs none {folder} && cp {build('cores.c')} {folder}/program"
-                          f" && exec gdbserver --once localhost:0 {folder}/program")
+                          f" && exec gdbserver --once 127.0.0.1:0 {folder}/program")
         gdb = self.session()
         gdb.run(f"target remote :{port}")
         gdb.run("break checkpoint")

@@ -236,7 +236,7 @@ class Blocks(TestCase):
         self.assertNotIn("SIGURG", text)
 
     def test_under_gdbserver(self):
-        server = subprocess.Popen(["gdbserver", "--once", "localhost:0", program(), "100000", "5"],
+        server = subprocess.Popen(["gdbserver", "--once", "127.0.0.1:0", program(), "100000", "5"],
                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                   stderr=subprocess.PIPE, text=True)
         self.addCleanup(server.stderr.close)
@@ -245,7 +245,7 @@ class Blocks(TestCase):
         found = (re.search(r"Listening on port (\d+)", line) for line in server.stderr)
         port = next(match.group(1) for match in found if match)
         gdb = self.session(program())
-        for line in (f"target remote localhost:{port}", "break many", "continue", "delete"):
+        for line in (f"target remote 127.0.0.1:{port}", "break many", "continue", "delete"):
             gdb.run(line)
         self.assertStarted(gdb.run("tm start 5"), 5)
         text = gdb.run("tm watch -count 3 -interval 0.1 -limit 1")
