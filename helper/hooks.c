@@ -12,10 +12,10 @@
  * Must never call the program's code but through tm_call_original.
  */
 #include "counter.h"
+#include "guard.h"
 #include "modules.h"
 #include "sample.h"
 #include "table.h"
-#include "thread.h"
 
 uint64_t tm_hook_alloc(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_free(const struct tm_entry *entry) TM_HIDDEN;
@@ -29,17 +29,7 @@ uint64_t tm_hook_loader(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_track(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_untrack(const struct tm_entry *entry) TM_HIDDEN;
 
-static const struct tm_patch *patch_of(const struct tm_entry *entry)
-{
-	return (const struct tm_patch *)entry->patch;
-}
-
-static void count_dropped(void)
-{
-	add_relaxed(&tm_header.dropped, 1);
-}
-
-/* ---- the guard --------------------------------------------------------- */
+/* ---- exceptions ------------------------------------------------------- */
 
 /*
  * The personality routine of the entry stubs (Itanium C++ ABI: Exception
@@ -62,91 +52,6 @@ int tm_personality(int version, int actions, uint64_t exception_class, void *exc
 	if ((actions & cleanup_phase) && entry)
 		store_relaxed(&((struct tm_thread *)entry->record)->state, THREAD_OUTSIDE);
 	return continue_unwind;
-}
-
-/*
- * A longjmp out of the original leaves the guard behind.  A nested call has
- * its entry below the outermost one's on the same stack, so one that is not
- * below shows that the outermost call is over.
- */
-static bool is_abandoned(const struct tm_thread *thread, const struct tm_entry *entry)
-{
-	return thread->state == THREAD_IN_ORIGINAL && (uint64_t)entry >= thread->entry &&
-	       (uint64_t)entry < thread->stack.high;
-}
-
-static inline uint32_t domain_of(const struct tm_entry *entry)
-{
-	return patch_of(entry)->domain;
-}
-
-static inline uint64_t domain_bit(const struct tm_entry *entry)
-{
-	return UINT64_C(1) << (domain_of(entry) & 63);
-}
-
-static inline void guard_begin(struct tm_thread *thread, const struct tm_entry *entry)
-{
-	thread->state = THREAD_IN_HELPER;
-	thread->entry = (uint64_t)entry;
-	thread->domain = domain_of(entry);
-	thread->nested = 0;
-}
-
-static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
-						      const struct tm_entry *entry)
-{
-	if (thread && thread->state == THREAD_SUSPECT)
-		thread = thread_claim(thread);
-	if (!thread) {
-		count_dropped();
-		return NULL;
-	}
-	if (thread->state == THREAD_IN_HELPER) {
-		count_dropped(); /* a signal handler's call, in the middle of our work */
-		return NULL;
-	}
-	if (thread->state == THREAD_OUTSIDE || is_abandoned(thread, entry)) {
-		guard_begin(thread, entry);
-		return thread;
-	}
-	if (thread->domain == domain_of(entry) || thread->nested & domain_bit(entry))
-		return NULL; /* an allocator's call of itself */
-	thread->state = THREAD_IN_HELPER;
-	thread->nested |= domain_bit(entry);
-	return thread;
-}
-
-/* The thread, when this is its outermost call in the domain; else NULL.  Stubs ask if it traces. */
-static inline struct tm_thread *guard_enter(const struct tm_entry *entry)
-{
-	struct tm_thread *thread = thread_self();
-
-	if (unlikely(!thread || thread->state != THREAD_OUTSIDE))
-		return guard_enter_slow(thread, entry);
-	guard_begin(thread, entry);
-	return thread;
-}
-
-static inline void guard_leave(struct tm_thread *thread, const struct tm_entry *entry)
-{
-	bool nested = false;
-
-	if (unlikely(thread->entry != (uint64_t)entry)) {
-		nested = thread->nested & domain_bit(entry);
-		thread->nested &= ~domain_bit(entry);
-	}
-	store_relaxed(&thread->state, nested ? THREAD_IN_ORIGINAL : THREAD_OUTSIDE);
-}
-
-static inline uint64_t guarded_call(struct tm_thread *thread, const struct tm_entry *entry)
-{
-	uint64_t result;
-
-	store_relaxed(&thread->state, THREAD_IN_ORIGINAL);
-	result = tm_call_original(entry, patch_of(entry));
-	store_relaxed(&thread->state, THREAD_IN_HELPER);
-	return result;
 }
 
 /* ---- records ----------------------------------------------------------- */
@@ -415,6 +320,7 @@ uint64_t tm_hook_resize(const struct tm_entry *entry)
  */
 #define MAP_FAILED UINT64_MAX
 #define MAX_PAGES_BEFORE 4096u
+#define MAX_PAGES_INSIDE (UINT64_C(1) << 20) /* of those looked at one by one */
 
 uint64_t tm_hook_map(const struct tm_entry *entry)
 {
@@ -465,8 +371,11 @@ static bool forget_mapping(struct tm_generation *generation, struct tm_thread *t
 	uint32_t pages;
 
 	for (pages = 0; pages < MAX_PAGES_BEFORE && start >= (uint64_t)pages * TM_PAGE; pages++) {
+		uint64_t page = start - (uint64_t)pages * TM_PAGE;
+
 		/* Without the lock, so it is only a hint. */
-		if (!table_find(generation, start - (uint64_t)pages * TM_PAGE, domain, ret))
+		if ((generation->filter && !sample_may_hold(generation->filter, page)) ||
+		    !table_find(generation, page, domain, ret))
 			continue;
 		if (ret->address + ret->size <= start ||
 		    !forget(generation, thread, domain, ret->address, ret))
@@ -479,33 +388,57 @@ static bool forget_mapping(struct tm_generation *generation, struct tm_thread *t
 	return false;
 }
 
+static uint64_t page_after(uint64_t address)
+{
+	return (address + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1);
+}
+
+/* The mappings that begin in a range.  The last one, in *ret, may end behind it. */
+static bool forget_inside(struct tm_generation *generation, struct tm_thread *thread,
+			  uint32_t domain, uint64_t start, uint64_t end, struct tm_block *ret)
+{
+	struct tm_block next; /* forget() may leave something there that it did not find */
+	uint64_t pages = 0;
+	bool found = false;
+
+	while (start < end) {
+		if (forget(generation, thread, domain, start, &next)) {
+			*ret = next;
+			start = page_after(ret->address + ret->size);
+			found = true;
+		} else if (generation->filter && pages++ < MAX_PAGES_INSIDE)
+			start += TM_PAGE; /* one that was not recorded */
+		else
+			break;
+	}
+	return found;
+}
+
 uint64_t tm_hook_unmap(const struct tm_entry *entry)
 {
 	const struct tm_patch *patch = patch_of(entry);
 	uint64_t start = entry->argument[patch->block_argument];
-	uint64_t end = start + ((requested_size(entry) + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1));
+	uint64_t end = start + page_after(requested_size(entry));
 	struct tm_thread *thread = guard_enter(entry);
 	struct tm_generation *generation;
-	struct tm_block old, last, next;
+	struct tm_block old, last;
+	bool had, more = false;
 	uint64_t result;
-	bool had;
 
 	if (!thread)
 		return tm_call_original(entry, patch);
 	generation = current_generation();
 	had = forget_mapping(generation, thread, domain_of(entry), start, &old);
-	last = old;
-	while (had && last.address + last.size < end &&
-	       forget(generation, thread, domain_of(entry),
-		      (last.address + last.size + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1), &next))
-		last = next; /* neighbours that go with it */
+	if (had || generation->filter)
+		more = forget_inside(generation, thread, domain_of(entry),
+				     had ? page_after(old.address + old.size) : start, end, &last);
 	result = guarded_call(thread, entry);
-	if (had && (int)result == 0) {
+	if (had && (int)result == 0)
 		put_rest(generation, thread, &old, start, end);
-		if (last.address != old.address)
-			put_rest(generation, thread, &last, start, end);
-	} else if (had)
+	else if (had)
 		put(generation, thread, &old);
+	if (more && (int)result == 0)
+		put_rest(generation, thread, &last, start, end);
 	guard_leave(thread, entry);
 	return result;
 }

@@ -11,7 +11,8 @@ import os
 import gdb
 
 # Which component the code of a source file is; files not named here are their own.
-COMPONENTS = {"entry.S": "entry", "hooks.c": "guard", "thread.c": "guard", "thread.h": "guard",
+COMPONENTS = {"entry.S": "entry", "hooks.c": "guard", "guard.h": "guard",
+              "thread.c": "guard", "thread.h": "guard",
               "unwind.c": "unwind", "unwind.h": "unwind", "rule.c": "unwind", "stack.c": "unwind",
               "fullwalk.c": "unwind", "cfi.c": "unwind", "cfi.h": "unwind", "modules.c": "unwind",
               "modules.h": "unwind", "expression.c": "unwind", "traceback.c": "intern",

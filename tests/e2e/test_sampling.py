@@ -180,6 +180,23 @@ process.start(3, sampling.Sampling({period}, {min_size}, {seed}))"""), "")
             self.assertGreater(status["peak"], TOTAL / 2)
             gdb.run("continue")
 
+    def test_one_munmap_of_many_mappings(self):
+        for seed in (1, 2):
+            gdb = self.session(build("neighbours.c"))
+            gdb.run("break checkpoint")
+            gdb.run("run")
+            gdb.python(f"from tm import process, sampling\n"
+                       f"process.start(3, sampling.Sampling({PERIOD}, 0, {seed}))")
+            gdb.run("tm domain add mmap")
+            recorded = []
+            for _ in range(3):
+                gdb.run("continue")
+                recorded.append(gdb.json("tm status -json")["recorded"])
+            with self.subTest(seed=seed):
+                self.assertGreater(recorded[0], 25)  # of 64 by a chance of 0.63
+                self.assertLessEqual(recorded[1], 2)  # half of the first, half of the last
+                self.assertEqual(recorded[2], 0)
+
     # ---- small blocks left out ------------------------------------------------
 
     def test_min_size_is_exact(self):
