@@ -331,8 +331,8 @@ static PyMethodDef methods[] = {
 	{"add_module", METHOD(add_module), METH_VARARGS | METH_KEYWORDS,
 	 "add_module(path, start, end, bias, build_id=b'', file=None, other_file=None, image=b'')\n\n"
 	 "Tells what is mapped at start … end; replaces what was there.  `file` is where to\n"
-	 "open it when that is not at `path`, `other_file` where else; `image` its bytes when\n"
-	 "it has no file."},
+	 "open it when that is not at `path`, `other_file` where else; `image` its bytes, used\n"
+	 "where no file fits."},
 	{"resolve", resolve, METH_O,
 	 "resolve(addresses) -> list of lists of (file or None, line or 0, function or None,\n"
 	 "module or None, offset, inlined), innermost first.  The offset is from the start of\n"

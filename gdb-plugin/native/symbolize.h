@@ -56,7 +56,7 @@ struct tm_module_description {
 	const char *path;       /* as the process sees it, and as frames show it */
 	const char *file;       /* where to open it; NULL: at path */
 	const char *other_file; /* opened when that is not what is mapped; or NULL */
-	const uint8_t *image;   /* its bytes, where it has no file (the vDSO); or NULL; copied */
+	const uint8_t *image;   /* its bytes, used where no file fits; or NULL; copied */
 	size_t image_size;
 	uint64_t start; /* first mapped byte … */
 	uint64_t end;   /* … and behind the last */

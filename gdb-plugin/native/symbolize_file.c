@@ -89,7 +89,8 @@ static void open_main(struct tm_object *object)
 	const void *build_id;
 	ssize_t size;
 
-	if (object->image)
+	/* The vDSO has no file, and a name that is no path. */
+	if (object->image && *object->path != '/')
 		error = tm_elf_open_memory(object->image, object->image_size, &object->main);
 	else
 		error = tm_elf_open_debug(object->path, &object->main);
@@ -107,6 +108,8 @@ static void open_main(struct tm_object *object)
 		error = tm_elf_open_debug(object->other_path, &object->main);
 	}
 	tm_error_free(error);
+	if (!object->main.elf && object->image)
+		tm_error_free(tm_elf_open_memory(object->image, object->image_size, &object->main));
 	if (!object->main.elf)
 		return;
 	object->damaged = is_truncated(&object->main);

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Se
 import gdb
 
 import _tm
-from tm import inferior, progress
+from tm import inferior, mapped_symbols, progress
 from tm.errors import TmError
 from tm.model import Block, Frame, Traceback
 
@@ -57,7 +57,8 @@ def _decode_modules(table: bytes, count: int, names: bytes) -> List[Module]:
         if path:
             build_id = bytes(entry["build_id"][:entry["build_id_size"]])
             modules.append(Module(path, entry["start"], entry["end"], entry["bias"], build_id,
-                                  *_files_of(path, build_id, mapped), _image_of(path, entry)))
+                                  *_files_of(path, build_id, mapped),
+                                  _image_of(path, entry, mapped)))
     return modules
 
 
@@ -112,19 +113,25 @@ def _files_of(path: str, build_id: bytes, mapped: Dict[str, str]) -> Tuple[str, 
     The kernel adds " (deleted)" to a name that leads to another file by now, or to
     none (proc(5)); what has the name again is right when it has the build-id.
     """
+    if path == VDSO:
+        return path, None
     if path.endswith(DELETED) and build_id:
         return file_of(path[:-len(DELETED)]), mapped.get(path)
     return file_of(path), mapped.get(path) or mapped.get(path + DELETED)
 
 
-def _image_of(path: str, entry: Dict[str, Any]) -> bytes:
-    """The bytes of an object that the kernel made, out of the process."""
-    if path != VDSO or entry["end"] - entry["start"] > MAX_VDSO:
-        return b""
+def _image_of(path: str, entry: Dict[str, Any], mapped: Dict[str, str]) -> bytes:
+    """Out of the process: the object that the kernel made, the symbols of one without a file."""
+    start, end = entry["start"], entry["end"]
+    name = path if path.endswith(DELETED) else path + DELETED
     try:
-        return inferior.read(entry["start"], entry["end"] - entry["start"])
-    except gdb.error:  # a core without it, or the process runs
-        return b""
+        if path == VDSO and end - start <= MAX_VDSO:
+            return inferior.read(start, end - start)
+        if name in mapped and not os.access(mapped[name], os.R_OK):
+            return mapped_symbols.read_object(inferior.read, start, entry["bias"])
+    except (gdb.error, ValueError, OverflowError):  # not in this core; it runs; damaged
+        pass
+    return b""
 
 
 # ---- the symbolizer ----------------------------------------------------------

@@ -61,6 +61,17 @@ class Names(TestCase):
                                r"process has mapped: names in it are missing\. Put that file back")
         self.assertNotIn("warning", gdb.run("tm top function"))
 
+    def test_dynamic_symbols_of_a_file_that_is_gone_come_from_memory(self):
+        shutil.copy(build("again.c", "again-exported", "-O2 -g -rdynamic -Dstatic="), self.program_file)
+        gdb, process = self.keep_a_block()
+        os.unlink(self.program_file)
+        gdb.attach(process)
+        gdb.python("import tm.inferior; tm.inferior.mapped_files = "
+                   f"lambda: {{{self.program_file + ' (deleted)'!r}: '/nowhere'}}")
+        text = gdb.run("tm top")
+        self.assertRegex(text, r"again!keep_one\+0x[0-9a-f]+: size=3000 B")
+        self.assertEqual(text.count("is not the file any more that the process has mapped"), 1)
+
     def test_damaged_debug_information_is_told_once(self):
         part = os.path.join(self.folder, "part")
         with open(part, "wb") as file:
@@ -92,8 +103,8 @@ class Names(TestCase):
             "vdso = next(m for m in modules if m.path == '[vdso]'); "
             "tm.frames._resolver.use([vdso]); "
             "at = int(gdb.parse_and_eval('(long) &__vdso_gettimeofday')); "
-            "print(tm.frames._resolver.resolve([(at + 4, True)])[0][0])")
-        self.assertRegex(found, r"^\[vdso\]!(__vdso_)?gettimeofday\+0x4$")
+            "print(tm.frames._resolver.resolve([(at + 4, True)])[0][0], tm.frames.complaints())")
+        self.assertRegex(found, r"^\[vdso\]!(__vdso_)?gettimeofday\+0x4 \[\]$")
 
     def serve_debug_info(self):
         """Takes the program's debug info away, to a server; its port and its log."""
