@@ -62,7 +62,8 @@ class Names(TestCase):
         self.assertNotIn("warning", gdb.run("tm top function"))
 
     def test_dynamic_symbols_of_a_file_that_is_gone_come_from_memory(self):
-        shutil.copy(build("again.c", "again-exported", "-O2 -g -rdynamic -Dstatic="), self.program_file)
+        shutil.copy(build("again.c", "again-exported", "-O2 -g -rdynamic -Dstatic="),
+                    self.program_file)
         gdb, process = self.keep_a_block()
         os.unlink(self.program_file)
         gdb.attach(process)
