@@ -179,6 +179,7 @@ static struct tm_object *get_object(struct tm_symbolizer *symbolizer,
 	object->work = &symbolizer->search.work;
 	/* Not every object has all of them, and descriptor 0 is the debugger's input. */
 	object->main.fd = object->debug.fd = object->alternate.fd = object->mini.fd = -1;
+	object->package_file.fd = -1;
 	object->device = status.st_dev;
 	object->inode = status.st_ino;
 	object->changed_at = status.st_mtim;

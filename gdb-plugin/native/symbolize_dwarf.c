@@ -44,6 +44,7 @@ struct files {
 struct tm_unit {
 	Dwarf_Die die;    /* with the line table */
 	Dwarf_Die source; /* with the functions: the same, or of the split unit */
+	bool incomplete;  /* a skeleton without its split unit: a package may have it */
 	bool read;
 	bool read_deep; /* functions inside functions too */
 	struct function *functions;
@@ -165,13 +166,12 @@ static void unit_forget_functions(struct tm_unit *unit)
 
 static bool read_unit(struct tm_object *object, struct tm_unit *unit, bool deep)
 {
-	struct walk walk = {
-		.dies.work = object->work,
-		.unit = unit,
-		.deep = deep,
-		.into_types = deep || !is_c_family(dwarf_srclang(&unit->source)),
-	};
+	struct walk walk = {.dies.work = object->work, .unit = unit, .deep = deep};
 
+	if (unit->incomplete)
+		tm_object_packaged_unit(object, &unit->die, &unit->source);
+	unit->incomplete = false;
+	walk.into_types = deep || !is_c_family(dwarf_srclang(&unit->source));
 	unit_forget_functions(unit);
 	tm_work_begin(object->work, TM_WORK_READING, object->path, 0);
 	walk_functions(&walk, &unit->source, 0);
@@ -349,7 +349,9 @@ static void find_call_line(struct tm_unit *unit, struct tm_strings *strings, Dwa
 	    value <= UINT32_MAX)
 		ret->line = (uint32_t)value;
 	if (dwarf_formudata(dwarf_attr(call, DW_AT_call_file, &attribute), &value) == 0 &&
-	    dwarf_getsrcfiles(&unit->source, &files, &count) == 0 && value < count)
+	    (dwarf_getsrcfiles(&unit->source, &files, &count) == 0 ||
+	     dwarf_getsrcfiles(&unit->die, &files, &count) == 0) &&
+	    value < count)
 		ret->file = file_name(unit, &unit->call_files, files, value, strings);
 }
 
@@ -430,6 +432,7 @@ static bool index_units(struct tm_object *object)
 		object->units[object->unit_count] = (struct tm_unit){
 			.die = die,
 			.source = type == DW_UT_skeleton && split.addr ? split : die,
+			.incomplete = type == DW_UT_skeleton && !split.addr,
 		};
 		ok = add_ranges(&die, &object->unit_ranges, (uint32_t)object->unit_count,
 				&object->damaged);

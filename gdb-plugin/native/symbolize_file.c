@@ -37,21 +37,17 @@ static bool is_truncated(const struct tm_elf *file)
 static void open_alternate(struct tm_object *object, struct tm_search *search,
 			   const struct tm_elf *from)
 {
-	char own[64], real[PATH_MAX], path[2 * PATH_MAX];
+	char real[PATH_MAX], path[2 * PATH_MAX];
 	const char *name;
 	const void *build_id;
 	ssize_t size = dwelf_dwarf_gnu_debugaltlink(object->dwarf, &name, &build_id);
-	ssize_t length;
 	char *slash;
 
 	if (size <= 0 || size > (ssize_t)TM_BUILD_ID_MAX)
 		return;
 	if (!tm_search_by_build_id(search, build_id, (size_t)size, &object->alternate)) {
-		snprintf(own, sizeof(own), "/proc/self/fd/%d", from->fd);
-		length = readlink(own, real, sizeof(real) - 1);
-		if (length <= 0)
+		if (!tm_search_real_path(from, real))
 			return;
-		real[length] = 0;
 		slash = strrchr(real, '/');
 		if (*name == '/' || !slash)
 			snprintf(path, sizeof(path), "%.*s", PATH_MAX, name);
@@ -121,11 +117,13 @@ static void open_main(struct tm_object *object)
 
 static void close_files(struct tm_object *object)
 {
+	tm_object_package_deinit(object);
 	if (object->dwarf)
 		dwarf_end(object->dwarf);
 	if (object->alternate_dwarf)
 		dwarf_end(object->alternate_dwarf);
 	tm_elf_close(&object->mini);
+	tm_elf_close(&object->package_file);
 	tm_elf_close(&object->alternate);
 	tm_elf_close(&object->debug);
 	tm_elf_close(&object->main);
@@ -157,9 +155,12 @@ void tm_object_open(struct tm_object *object, struct tm_search *search)
 	if (is_truncated(source))
 		object->damaged = true;
 	object->dwarf = dwarf_begin_elf(source->elf, DWARF_C_READ, NULL);
-	if (object->dwarf)
+	if (object->dwarf) {
 		open_alternate(object, search, source);
-	else if (has_debug_info(source))
+		if (tm_search_package(search, object, source, &object->package_file) &&
+		    is_truncated(&object->package_file))
+			object->damaged = true;
+	} else if (has_debug_info(source))
 		object->damaged = true;
 }
 

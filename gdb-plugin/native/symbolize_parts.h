@@ -95,6 +95,7 @@ struct tm_symbol {
 
 struct tm_unit;
 struct tm_scopes;
+struct tm_package;
 
 /* Of the DIE that inlined calls and copies of a function have in common. */
 struct tm_function_name {
@@ -122,11 +123,13 @@ struct tm_object {
 	struct tm_elf main;  /* .elf is NULL when it could not be used */
 	struct tm_elf debug; /* likewise */
 	struct tm_elf alternate;
-	struct tm_elf mini; /* symbols out of .gnu_debugdata */
+	struct tm_elf package_file; /* of split debug information */
+	struct tm_elf mini;         /* symbols out of .gnu_debugdata */
 	uint8_t *mini_bytes;
 	Dwarf *dwarf; /* or NULL */
 	Dwarf *alternate_dwarf;
-	uint64_t debug_bias; /* address in the debug file - address in the file */
+	struct tm_package *package; /* once it was needed */
+	uint64_t debug_bias;        /* address in the debug file - address in the file */
 
 	bool indexed;
 	struct tm_unit *units;
@@ -171,6 +174,16 @@ bool tm_search_by_build_id(struct tm_search *search, const uint8_t *build_id, si
 bool tm_search_debug_file(struct tm_search *search, const struct tm_object *object,
 			  struct tm_elf *ret);
 
+/*
+ * The package of split debug information of an object whose debug information is in
+ * `source`.  That they belong together, the identities of the units tell.
+ */
+bool tm_search_package(struct tm_search *search, const struct tm_object *object,
+		       const struct tm_elf *source, struct tm_elf *ret);
+
+/* Where an open file is, in PATH_MAX bytes; false when that is not known. */
+bool tm_search_real_path(const struct tm_elf *file, char *ret);
+
 /* Opens a file that has this build id. */
 bool tm_search_try(const char *path, const uint8_t *build_id, size_t size, struct tm_elf *ret);
 void tm_search_deinit(struct tm_search *search);
@@ -188,6 +201,12 @@ void tm_object_open_mini(struct tm_object *object);
 
 /* The section of that name that has bytes in the file, or NULL. */
 Elf_Scn *tm_elf_section(const struct tm_elf *file, const char *wanted, GElf_Shdr *ret);
+
+/* ---- packages of split debug information: symbolize_package.c --------- */
+
+/* The split unit of a skeleton, from the package; false when it has none, or none that is good. */
+bool tm_object_packaged_unit(struct tm_object *object, Dwarf_Die *skeleton, Dwarf_Die *ret);
+void tm_object_package_deinit(struct tm_object *object);
 
 /* ---- symbol tables: symbolize_elf.c ----------------------------------- */
 

@@ -173,6 +173,71 @@ bool tm_search_debug_file(struct tm_search *search, const struct tm_object *obje
 	       find_by_any_link(search, object, ret) || fetch(search, object, ret);
 }
 
+/* ---- packages of split debug information ------------------------------ */
+
+bool tm_search_real_path(const struct tm_elf *file, char *ret)
+{
+	char own[64];
+	ssize_t length;
+
+	snprintf(own, sizeof(own), "/proc/self/fd/%d", file->fd);
+	length = file->fd < 0 ? -1 : readlink(own, ret, PATH_MAX - 1);
+	if (length <= 0)
+		return false;
+	ret[length] = 0;
+	return true;
+}
+
+static bool try_package(const char *folder, const char *name, int length, struct tm_elf *ret)
+{
+	char path[PATH_MAX];
+	struct tm_error *error;
+	int needed = snprintf(path, sizeof(path), "%s%.*s.dwp", folder, length, name);
+
+	if (needed < 0 || (size_t)needed >= sizeof(path) || access(path, R_OK) != 0)
+		return false;
+	error = tm_elf_open_debug(path, ret);
+	ret->path = NULL; /* it was borrowed */
+	tm_error_free(error);
+	return !error;
+}
+
+/*
+ * FILE.dwp, and for FILE.debug that of FILE too (DWARF 5, 7.3.5): beside the file, in the same
+ * folder under each debug directory, and right in it, where gdb looks.
+ */
+static bool find_package(struct tm_search *search, const char *file, struct tm_elf *ret)
+{
+	int length = (int)strlen(file), ends[] = {length, length - (int)strlen(".debug")};
+	const char *slash = strrchr(file, '/');
+	int folder = slash ? (int)(slash + 1 - file) : 0;
+	bool is_debug_file = ends[1] > folder && !strcmp(file + ends[1], ".debug");
+
+	for (int i = 0; slash && i <= is_debug_file; i++) {
+		if (try_package("", file, ends[i], ret))
+			return true;
+		for (size_t j = 0; j < search->directory_count; j++)
+			if (try_package(search->directories[j], file, ends[i], ret) ||
+			    try_package(search->directories[j], slash, ends[i] - folder + 1, ret))
+				return true;
+	}
+	return false;
+}
+
+bool tm_search_package(struct tm_search *search, const struct tm_object *object,
+		       const struct tm_elf *source, struct tm_elf *ret)
+{
+	char real[PATH_MAX];
+
+	if (!object->image && find_package(search, object->path, ret))
+		return true;
+	if (!object->image && realpath(object->path, real) && strcmp(real, object->path) != 0 &&
+	    find_package(search, real, ret))
+		return true;
+	return source == &object->debug && tm_search_real_path(source, real) &&
+	       find_package(search, real, ret);
+}
+
 void tm_search_deinit(struct tm_search *search)
 {
 	for (size_t i = 0; i < search->directory_count; i++)
