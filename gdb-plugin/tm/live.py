@@ -73,6 +73,7 @@ class Picture(NamedTuple):
     count_diff: int
     others: int = 0  # lines that are not in rows
     others_size: int = 0
+    note: str = ""  # how good the figures are, where they are estimates
 
 
 MARKS = {"new": "*", "grown": "+", "shrunk": "-", "": " "}
@@ -193,9 +194,10 @@ def difference(picture: Picture) -> str:
 
 def totals(picture: Picture) -> Line:
     """The line above a table."""
-    return [("%s in %d %s" % (format_size(picture.size), picture.count,
+    line = [("%s in %d %s" % (format_size(picture.size), picture.count,
                               "block" if picture.count == 1 else "blocks"), "head"),
             ("  " + difference(picture), "")]
+    return line + [("  " + picture.note, "quiet")] if picture.note else line
 
 
 def _change(row: Row) -> str:

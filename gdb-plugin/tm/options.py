@@ -269,7 +269,7 @@ def parse_value(what: str, spec: Any, token: Token, evaluate: Evaluate) -> Any:
                 expected = "%s must be a size from %s to %s" % (
                     what, size_text(spec.minimum or 0), size_text(spec.maximum))
         elif spec.kind == "seconds":
-            expected += " of seconds"
+            expected = expected.replace("a number", "a number of seconds")
         elif spec.kind == "count":
             expected += ' or "unlimited"'
         try:
@@ -280,7 +280,8 @@ def parse_value(what: str, spec: Any, token: Token, evaluate: Evaluate) -> Any:
         low = spec.minimum if spec.minimum is not None else (0 if spec.kind == "size" else None)
         if (low is not None and number < low) or (
                 spec.maximum is not None and number > spec.maximum):
-            shown = token.raw if str(number) == token.raw else "%s = %d" % (token.raw, number)
+            is_plain = isinstance(number, float) or str(number) == token.raw
+            shown = token.raw if is_plain else "%s = %d" % (token.raw, number)
             raise TmError("%s, not %s." % (expected, shown))
         return number
     if spec.kind == "expression":

@@ -82,6 +82,14 @@ def notes(snapshot: Any) -> str:
     return ""
 
 
+def short_note(snapshot: Any) -> str:
+    """The same where there is little room: `-sample 64KiB, error 1.4 %`; or ""."""
+    sampling = of(snapshot)
+    if sampling.period:
+        return "%s, error %s" % (sampling, percent(snapshot.size_error, snapshot.size))
+    return str(sampling)
+
+
 def difference_notes(old: Any, new: Any) -> str:
     """The same for a comparison.
 

@@ -246,6 +246,7 @@ process.start(3, sampling.Sampling({period}, {min_size}, {seed}))"""), "")
             gdb.run("tm diff 1 2").splitlines()[-1],
             r"^Estimated from \d+ and \d+ recorded blocks \(-sample 64KiB\); standard error of the "
             r"difference: at most \S+ KiB\.$")
+        self.assertEqual(gdb.run("tm watch -count 1 -limit 1").splitlines()[-2], note)
         self.assertIn(" (-sample 64KiB)", gdb.run("tm snapshots"))
         status = gdb.run("tm status")
         self.assertIn("\nEstimated from %d sampled blocks (-sample 64KiB); standard error of the "

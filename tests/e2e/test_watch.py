@@ -195,7 +195,8 @@ class Blocks(TestCase):
     def test_refusals(self):
         gdb = self.session(program())
         self.assertOneLine(gdb.run("tm watch"), r"^There is no process .*\.$")
-        for line, wanted in (("-interval 0", "0.1"), ("-interval x", "seconds"),
+        for line, wanted in (("-interval 0", r"^-interval must be a number of seconds from 0.1 to "
+                              r"86400, not 0\.$"), ("-interval x", "seconds"),
                              ("-count 0", "from 1 on"), ("size 3", "Unexpected"),
                              ("-interval", "needs a value")):
             self.assertOneLine(gdb.run("tm watch " + line), wanted)
@@ -212,6 +213,7 @@ class Blocks(TestCase):
             gdb.run(f"generate-core-file {core}")
             gdb = self.session(program(), core)
             self.assertOneLine(gdb.run("tm watch"), r'^This is a core file: "tm watch" needs a ')
+            self.assertRegex(gdb.run("tm status").splitlines()[0], r" since \S+ \d\d:\d\d:\d\d\.$")
 
     def test_signals_that_cannot_be_used(self):
         """Handled or blocked ones are the program's own."""

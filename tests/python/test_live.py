@@ -61,6 +61,13 @@ class Text(unittest.TestCase):
         self.assertRegex(lines[1], r"^ +85 B  4 other$")
         self.assertEqual(len(live.table(picture, 80)), 4)
 
+    def test_estimates_are_said_to_be_some(self):
+        exact = Picture([], 2048, 1, 0, 0)
+        self.assertEqual(live.plain(live.totals(exact)), "2048 B in 1 block  unchanged")
+        guessed = exact._replace(note="-sample 1KiB, error 1.4 %")
+        self.assertEqual(live.plain(live.totals(guessed)),
+                         "2048 B in 1 block  unchanged  -sample 1KiB, error 1.4 %")
+
     def test_bars(self):
         self.assertEqual(live.bar(1, 4), "████")
         self.assertEqual(live.bar(0.5, 4), "██")

@@ -21,6 +21,7 @@ from tm.exports import timeline
 from tm.live import Picture, Row
 from tm.options import Declaration, Option, Parsed
 from tm.render import place_text
+from tm.sampling import notes, short_note
 from tm.series import KEPT_LINES, Series
 from tm.statistics import format_size
 from tm.wholefile import write_whole
@@ -62,7 +63,7 @@ def picture_of(snapshot: Any, old: Optional[Any], key: str = "lineno",
         changes = snapshot.size - old.size, snapshot.blocks - old.blocks
     shown = {name: each for name, each in sources.display().items() if name != "paint"}
     return Picture([_row(each, key, shown) for each in largest], snapshot.size, snapshot.blocks,
-                   *changes, others, size)
+                   *changes, others, size, short_note(snapshot))
 
 
 # ---- where it is shown -----------------------------------------------------------
@@ -97,7 +98,7 @@ def in_blocks(limit: Optional[int]) -> View:
         lines += ["%s: %s" % (row.name, row.figures) for row in rows]
         if others:
             lines.append("%d other: size=%s" % (others, format_size(others_size)))
-        write("\n".join(lines))
+        write("\n".join(lines) + "\n" + notes(moment.snapshot))
         gdb.flush()
     return show
 

@@ -204,5 +204,7 @@ def since(status: Dict[str, Any]) -> str:
     if start:
         seconds = start / 1e9
         moment = datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
-        text += " since %s (%d s)" % (moment, max(0, int(time.time() - seconds)))
+        text += " since " + moment
+        if not inferior.is_core():  # nobody knows when that was written
+            text += " (%d s)" % max(0, int(time.time() - seconds))
     return text

@@ -131,7 +131,7 @@ class HeapWindow:
         lines = [live.totals(picture), self._peak_line(picture, width, glyphs)]
         since = live.plain(lines[0]) + SINCE
         if picture.size_diff is not None and len(since) <= width:
-            lines[0].append((SINCE, "quiet"))
+            lines[0].insert(2, (SINCE, "quiet"))
         rows = picture.rows
         largest = max([row.size for row in rows], default=0)
         for place in range(self._top, min(len(rows), self._top + height - HEAD_LINES)):
