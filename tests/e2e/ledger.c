@@ -406,6 +406,8 @@ static void *waker(void *argument)
 		usleep(300);
 		pthread_kill(*(pthread_t *)argument, SIGUSR1);
 	}
+	/* He may have gone to sleep between the last one and the end. */
+	pthread_kill(*(pthread_t *)argument, SIGUSR1);
 	return argument;
 }
 
@@ -536,10 +538,10 @@ static void begin_acting(const char *who, char *argument)
 
 static void end_acting(void)
 {
+	if (actors[1]) /* first: he needs the other one */
+		pthread_join(actors[1], NULL);
 	if (actors[0])
 		pthread_join(actors[0], NULL);
-	if (actors[1])
-		pthread_join(actors[1], NULL);
 	if (kept_child)
 		kill(kept_child, SIGKILL);
 }
