@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define TM_MAGIC UINT64_C(0x31656c6261746d74) /* "tmtable1", little endian */
-#define TM_LAYOUT_VERSION 2u
+#define TM_LAYOUT_VERSION 3u
 
 #define TM_MAX_FRAMES 1000u
 #define TM_DOMAIN_MALLOC 0u
@@ -98,9 +98,16 @@ struct tm_shard {
 #define TM_DIRECTORY_DEPTH_MASK UINT64_C(63)
 #define TM_SEGMENT_DEPTH_MASK UINT64_C(4095)
 
+/*
+ * Allocators hand out addresses in order: the blocks of 512 bytes of memory are
+ * looked for in eight buckets that follow each other, one for each 64 bytes.
+ * No more of them than a segment has slots, so that a split can part any two.
+ */
 static inline uint64_t tm_hash(uint64_t address)
 {
-	return address * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t line = address >> 6 & 7;
+
+	return (address >> 9) * UINT64_C(0x9e3779b97f4a7c15) + (line << 32);
 }
 
 static inline uint32_t tm_first_bucket(uint64_t hash)

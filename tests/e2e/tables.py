@@ -140,7 +140,8 @@ class Table:
     @staticmethod
     def entry(address):
         """(shard, the bits behind it of which directories take the first)"""
-        half = (address * 0x9e3779b97f4a7c15 & 0xffffffffffffffff) >> 32
+        whole = (address >> 9) * 0x9e3779b97f4a7c15 + ((address >> 6 & 7) << 32)
+        half = whole >> 32 & 0xffffffff
         bent = half + ((half * (0xffffffff - half) >> 32) * 11 >> 5)
         return bent >> 26, bent & 0x3ffffff
 

@@ -46,7 +46,8 @@ class Table:
 
     @staticmethod
     def shard(address):
-        half = (address * 0x9e3779b97f4a7c15 & 0xffffffffffffffff) >> 32
+        whole = (address >> 9) * 0x9e3779b97f4a7c15 + ((address >> 6 & 7) << 32)
+        half = whole >> 32 & 0xffffffff
         return half + ((half * (0xffffffff - half) >> 32) * 11 >> 5) >> 26
 
     @staticmethod
