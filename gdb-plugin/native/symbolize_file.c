@@ -62,6 +62,31 @@ static void open_alternate(struct tm_object *object, struct tm_search *search,
 		dwarf_setalt(object->dwarf, object->alternate_dwarf);
 }
 
+/* libdw reads a text to its end, which damage may put behind that of the section. */
+static bool texts_end(const struct tm_elf *file)
+{
+	size_t names;
+	Elf_Scn *section = NULL;
+
+	if (elf_getshdrstrndx(file->elf, &names) < 0)
+		return true;
+	while ((section = elf_nextscn(file->elf, section))) {
+		GElf_Shdr header;
+		const char *name;
+		Elf_Data *data;
+
+		if (!gelf_getshdr(section, &header) || header.sh_type == SHT_NOBITS)
+			continue;
+		name = elf_strptr(file->elf, names, header.sh_name);
+		if (!name || (strcmp(name, ".debug_str") && strcmp(name, ".debug_line_str")))
+			continue;
+		data = elf_getdata(section, NULL);
+		if (data && data->d_size && ((const char *)data->d_buf)[data->d_size - 1])
+			return false;
+	}
+	return true;
+}
+
 static bool first_load(const struct tm_elf *file, uint64_t *ret)
 {
 	size_t count;
@@ -155,6 +180,10 @@ void tm_object_open(struct tm_object *object, struct tm_search *search)
 	if (is_truncated(source))
 		object->damaged = true;
 	object->dwarf = dwarf_begin_elf(source->elf, DWARF_C_READ, NULL);
+	if (object->dwarf && !texts_end(source)) {
+		dwarf_end(object->dwarf);
+		object->dwarf = NULL;
+	}
 	if (object->dwarf) {
 		open_alternate(object, search, source);
 		if (tm_search_package(search, object, source, &object->package_file) &&
