@@ -102,7 +102,7 @@ class Stacks(unittest.TestCase):
     def setUpClass(cls):
         cls.keeper = tempfile.TemporaryDirectory()
         cls.folder = pathlib.Path(cls.keeper.name)
-        cls.library = compile_library(cls.folder)
+        cls.judge_library = compile_library(cls.folder)
 
     @classmethod
     def tearDownClass(cls):
@@ -120,7 +120,7 @@ class Stacks(unittest.TestCase):
         for seed in range(MOST_RUNS):
             done = subprocess.run(
                 command, input=text, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                env=dict(os.environ, LD_PRELOAD=str(self.library), TM_STACKS_FILE=str(shared),
+                env=dict(os.environ, LD_PRELOAD=str(self.judge_library), TM_STACKS_FILE=str(shared),
                          TM_STACKS_SEED=str(seed), **environment), cwd=self.folder)
             self.assertEqual(done.returncode, 0, done.stderr)
             counts = dict(zip(FIELDS, struct.unpack("11Q", shared.read_bytes())))
@@ -150,7 +150,7 @@ class Stacks(unittest.TestCase):
 
     def test_gdb(self):
         self.compare("gdb", "gdb", "-nx", "-batch", "-ex", "info functions recurse", "-ex",
-                     "python import json", "-ex", "list judge", str(self.library), every=30)
+                     "python import json", "-ex", "list judge", str(self.judge_library), every=30)
 
     def test_unusual_stacks(self):
         program = compile_program(self.folder)
