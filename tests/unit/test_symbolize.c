@@ -174,15 +174,24 @@ static void add(struct tm_symbolizer *symbolizer, const char *path, uint64_t sta
 	assert_null(tm_symbolizer_add_module(symbolizer, &module));
 }
 
-static const struct tm_frame_name *resolve(struct tm_symbolizer *symbolizer, uint64_t address,
-					   size_t *count)
+/* None at all for a stub. */
+static const struct tm_frame_name *resolve_any(struct tm_symbolizer *symbolizer, uint64_t address,
+					       size_t *count)
 {
 	const struct tm_frame_name *frames;
 
 	assert_null(tm_symbolizer_resolve(symbolizer, address, &frames, count));
-	assert_true(*count >= 1);
 	for (size_t i = 0; i < *count; i++)
 		assert_int_equal(frames[i].inlined, i + 1 < *count);
+	return frames;
+}
+
+static const struct tm_frame_name *resolve(struct tm_symbolizer *symbolizer, uint64_t address,
+					   size_t *count)
+{
+	const struct tm_frame_name *frames = resolve_any(symbolizer, address, count);
+
+	assert_true(*count >= 1);
 	return frames;
 }
 
@@ -339,6 +348,7 @@ static void write_file(const char *path, const uint8_t *bytes, size_t size)
 	close(fd);
 }
 
+/* Damage may make any code a stub. */
 static void resolve_many(const char *path, uint64_t around)
 {
 	struct tm_symbolizer *symbolizer = new_symbolizer();
@@ -346,7 +356,7 @@ static void resolve_many(const char *path, uint64_t around)
 
 	add(symbolizer, path, BIAS, MODULE_END, BIAS);
 	for (uint64_t i = 0; i < 400; i++)
-		resolve(symbolizer, BIAS + around + i * 37, &count);
+		resolve_any(symbolizer, BIAS + around + i * 37, &count);
 	tm_symbolizer_free(symbolizer);
 }
 
