@@ -12,7 +12,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 import _tm
 import gdb
 
-from . import calls, cores, maps, remote
+from . import calls, cores, maps, remote, undoing
 from .errors import TmError
 
 SIGTRAP_BIT = 1 << (5 - 1)
@@ -85,29 +85,36 @@ def require_architecture() -> None:
 @contextlib.contextmanager
 def quiet_session() -> Iterator[None]:
     """Settings for calls into the process; the user's come back whatever happens."""
-    global _area
-    saved = []
-    _area = None
-    thread = gdb.selected_thread()
-    level = gdb.selected_frame().level() if thread is not None else 0
-    try:
-        for name, value in _QUIET_SETTINGS:
-            before = gdb.parameter(name)
-            if isinstance(before, bool):
-                before = "on" if before else "off"
-            if before != value:
-                gdb.execute(f"set {name} {value}", to_string=True)
-                saved.append((name, before))
+    with undoing.undone() as undo:
+        with undoing.interrupts_held():
+            undo.callback(_end_calls)
+            for name, value in _QUIET_SETTINGS:
+                _set_for_now(name, value, undo)
+            if gdb.selected_thread() is not None:
+                undo.callback(_select, gdb.selected_thread(), gdb.selected_frame().level())
         yield
-    finally:
-        _area = None
-        if thread is not None and thread.is_valid():
-            thread.switch()
-            _select_frame(level)
-        for name, before in reversed(saved):
-            gdb.execute(f"set {name} {before}", to_string=True)
-        if is_remote():
-            remote.let_go_of_signal()
+
+
+def _set_for_now(name: str, value: str, undo: contextlib.ExitStack) -> None:
+    before = gdb.parameter(name)
+    if isinstance(before, bool):
+        before = "on" if before else "off"
+    if before != value:
+        undo.callback(gdb.execute, f"set {name} {before}", to_string=True)
+        gdb.execute(f"set {name} {value}", to_string=True)
+
+
+def _end_calls() -> None:
+    global _area
+    _area = None
+    if is_remote():
+        remote.let_go_of_signal()
+
+
+def _select(thread: gdb.InferiorThread, level: int) -> None:
+    if thread.is_valid():
+        thread.switch()
+        _select_frame(level)
 
 
 def _select_frame(level: int) -> None:

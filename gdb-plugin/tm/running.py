@@ -22,7 +22,7 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Optional
 
 import gdb
 
-from . import inferior
+from . import inferior, undoing
 from .errors import TmError
 
 # Dropped by the kernel when nobody handles them.
@@ -220,23 +220,10 @@ def slices() -> Iterator[Runner]:
     if inferior.is_remote():
         _check_group()
     runner = Runner()
-    with contextlib.ExitStack() as undo:  # itself for Ctrl-C right before _undo_all
-        try:
-            with _interrupts_held():
-                _prepare(runner, undo)
-            yield runner
-        finally:
-            _undo_all(undo)
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits: nothing inside is left half done."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with undoing.undone() as undo:
+        with undoing.interrupts_held():
+            _prepare(runner, undo)
+        yield runner
 
 
 def _prepare(runner: Runner, undo: contextlib.ExitStack) -> None:
@@ -245,6 +232,7 @@ def _prepare(runner: Runner, undo: contextlib.ExitStack) -> None:
         if before:
             gdb.execute(f"set {name} off", to_string=True)
             undo.callback(gdb.execute, f"set {name} on", to_string=True)
+    undo.callback(gdb.set_convenience_variable, "bpnum", gdb.convenience_variable("bpnum"))
     text = gdb.execute(f"catch signal {runner.signal.name}", to_string=True)
     runner.catchpoint = int(re.search(r"Catchpoint (\d+)", text).group(1))
     undo.callback(_delete, runner.catchpoint)
@@ -253,16 +241,6 @@ def _prepare(runner: Runner, undo: contextlib.ExitStack) -> None:
                                (gdb.events.exited, runner.on_exited)):
         registry.connect(listener)
         undo.callback(registry.disconnect, listener)
-
-
-def _undo_all(undo: contextlib.ExitStack) -> None:
-    while True:
-        try:
-            with _interrupts_held():
-                undo.close()
-            return
-        except KeyboardInterrupt:  # before or behind it: what was undone stays so
-            pass
 
 
 def _delete(number: int) -> None:

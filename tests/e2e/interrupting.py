@@ -1,4 +1,4 @@
-"""Ctrl-C at each line of functions of tm.running, for test_watch.
+"""Ctrl-C at each line of functions that change gdb's state, for test_watch.
 
 Sourced by gdb; may import it.  Prints a line for each place where something was
 left over, and how many places there were.
@@ -10,7 +10,9 @@ import sys
 import gdb
 
 SHOWN = ("info breakpoints", "show print thread-events", "show print inferior-events",
-         "show confirm", "show pagination")
+         "show confirm", "show pagination", "show language", "show unwindonsignal",
+         "show scheduler-locking", "frame", "output $bpnum")
+FILES = ("tm/running.py", "tm/inferior.py", "tm/undoing.py")
 
 
 def state():
@@ -18,12 +20,12 @@ def state():
 
 
 def interrupt_at(number, command, functions):
-    """Runs the command, with SIGINT at the so many-th line of the functions; that line."""
+    """Runs the command (or a function), with SIGINT at the so many-th line of the functions; that line."""
     passed, place = 0, ""
 
     def trace(frame, event, _argument):
         nonlocal passed, place
-        if not frame.f_code.co_filename.endswith("tm/running.py") \
+        if not frame.f_code.co_filename.endswith(FILES) \
                 or frame.f_code.co_name not in functions:
             return None
         passed += event == "line"
@@ -34,7 +36,7 @@ def interrupt_at(number, command, functions):
 
     sys.settrace(trace)
     try:
-        gdb.execute(command, to_string=True)
+        command() if callable(command) else gdb.execute(command, to_string=True)
     except KeyboardInterrupt:
         pass
     finally:

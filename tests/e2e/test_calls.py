@@ -1,6 +1,7 @@
 """Calls that the plugin makes in a process: they end, whatever is called, and every
 register is as before.
 """
+import pathlib
 import signal
 import unittest
 
@@ -26,6 +27,22 @@ with inferior.quiet_session():
 gdb.execute("maint flush register-cache", to_string=True)
 print("registers as before" if registers() == before else registers())
 """
+
+# Calls no function: what is done before and after one is interrupted.
+NOTHING = """
+import sys
+sys.path.insert(0, {folder!r})
+import interrupting
+from tm import inferior
+
+def call_nothing():
+    with inferior.quiet_session():
+        pass
+
+interrupting.interrupt_everywhere(call_nothing, *{around!r})
+"""
+AROUND = ("quiet_session", "_set_for_now", "undone", "interrupts_held", "_undo_all", "_end_calls",
+          "_select", "_select_frame")
 
 
 class Calls(TestCase):
@@ -59,6 +76,15 @@ class Calls(TestCase):
     def test_function_that_waits_for_ever(self):
         for thread in (1, 2):
             self.assertOneLine(self.call("&pause", "", thread), "waited for another thread in it")
+        self.finish()
+
+    def test_an_interrupt_at_any_line_leaves_the_session_as_it_was(self):
+        for line in ("thread 2", "set language c++", "set print thread-events on",
+                     "set confirm on"):
+            self.gdb.run(line)
+        text = self.gdb.python(NOTHING.format(folder=str(pathlib.Path(__file__).parent),
+                                              around=AROUND))
+        self.assertRegex(text, r"\Ainterrupted at [2-9]\d lines$")
         self.finish()
 
     def test_function_that_faults(self):
