@@ -171,7 +171,7 @@ class Watched:
 class Watch(TmCommand):
     declaration = Declaration(
         name="watch",
-        summary="Let the process run, and show what holds its memory every few seconds.",
+        summary="Let the process run, and show what holds its memory every second.",
         arguments=(KEY,),
         options=(Option("interval", "Take a snapshot every so many seconds, 0.1 or more.  "
                         "Default: 1.", "seconds", "SECONDS", minimum=0.1, maximum=86400,
@@ -182,7 +182,8 @@ class Watch(TmCommand):
         details="Ctrl-C ends it, and so does whatever else stops the process.  It is stopped\n"
                 "only for the snapshots; names are looked up while it runs.  On a terminal the\n"
                 "table is drawn in its place, elsewhere each snapshot is a block of lines.\n"
-                "Under gdbserver the process is stopped with SIGINT.",
+                "Under gdbserver the process is stopped with SIGINT.  Each of its stops runs your\n"
+                "hook-stop, and the watch takes one breakpoint number.",
         examples=("tm watch", "tm watch -interval 0.5 function", "tm watch -count 10 -limit 3"),
         json=True, needs_tracing=True)
 
