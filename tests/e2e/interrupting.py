@@ -11,7 +11,7 @@ import gdb
 
 SHOWN = ("info breakpoints", "show print thread-events", "show print inferior-events",
          "show confirm", "show pagination", "show language", "show unwindonsignal",
-         "show scheduler-locking", "frame", "output $bpnum")
+         "show scheduler-locking", "output $bpnum", "frame")
 FILES = ("tm/running.py", "tm/inferior.py", "tm/undoing.py")
 
 
@@ -20,7 +20,7 @@ def state():
 
 
 def interrupt_at(number, command, functions):
-    """Runs the command (or a function), with SIGINT at the so many-th line of the functions; that line."""
+    """Runs the command, or a function, with SIGINT at one line of `functions`; that line."""
     passed, place = 0, ""
 
     def trace(frame, event, _argument):
