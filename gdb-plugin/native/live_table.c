@@ -264,9 +264,12 @@ static int read_block(const struct tm_live_table *table, const struct tm_live_se
 {
 	const struct tm_live_shard *shard = &table->shards[segment->shard];
 	uint64_t key = bucket->key[slot];
-	uint32_t bent = tm_bent(tm_hash(tm_key_address(key)));
+	uint32_t bent;
 
-	if (!tm_key_is_block(key) || tm_shard_of(bent) != segment->shard ||
+	if (!tm_key_is_block(key))
+		return 0;
+	bent = tm_bent(tm_hash(tm_key_address(key)));
+	if (tm_shard_of(bent) != segment->shard ||
 	    shard->directory[tm_entry_of(bent, shard->depth)] != segment->address)
 		return 0;
 	ret->address = tm_key_address(key);
@@ -294,7 +297,8 @@ static struct tm_error *visit_segment(const struct tm_live_table *table,
 struct tm_error *tm_live_table_walk(struct tm_live_table *table, size_t first, size_t last,
 				    tm_visit_blocks visit, void *context)
 {
-	struct tm_segment *contents = malloc(RUN_SEGMENTS * sizeof(*contents));
+	size_t most = last - first < RUN_SEGMENTS ? last - first : RUN_SEGMENTS;
+	struct tm_segment *contents = malloc((most ? most : 1) * sizeof(*contents));
 	struct tm_error *error = NULL;
 
 	if (!contents)
@@ -328,31 +332,34 @@ const struct tm_live_segment *tm_live_table_segment(const struct tm_live_table *
 
 /* ---- counters -------------------------------------------------------------- */
 
+#define COUNTERS_AT_ONCE 1024u
+_Static_assert(TM_MAX_THREADS % COUNTERS_AT_ONCE == 0, "pieces of the same size");
+
 struct counter_sum {
 	int64_t delta;
 	int64_t lone_max_delta;
 	uint32_t used;
 };
 
+/* A piece at a time: most of the pages are empty. */
 static struct tm_error *sum_counters(const struct tm_memory *memory, uint64_t address,
 				     struct counter_sum *sum)
 {
-	struct tm_counter *counters = malloc(TM_MAX_THREADS * sizeof(*counters));
-	struct tm_error *error;
+	struct tm_counter counters[COUNTERS_AT_ONCE];
+	struct tm_error *error = NULL;
 
-	if (!counters)
-		return tm_error_no_memory();
-	error = tm_live_read(memory, address, counters, TM_MAX_THREADS * sizeof(*counters),
-			     "the counters");
-	for (uint32_t i = 0; i < TM_MAX_THREADS && !error; i++) {
-		if (!counters[i].delta && !counters[i].max_delta)
-			continue;
-		sum->used++;
-		sum->lone_max_delta = counters[i].max_delta;
-		if (__builtin_add_overflow(sum->delta, counters[i].delta, &sum->delta))
-			error = DAMAGED("its counters add up to more than 2^63 bytes");
+	for (uint32_t first = 0; first < TM_MAX_THREADS && !error; first += COUNTERS_AT_ONCE) {
+		error = tm_live_read(memory, address + first * sizeof(*counters), counters,
+				     sizeof(counters), "the counters");
+		for (uint32_t i = 0; i < COUNTERS_AT_ONCE && !error; i++) {
+			if (!counters[i].delta && !counters[i].max_delta)
+				continue;
+			sum->used++;
+			sum->lone_max_delta = counters[i].max_delta;
+			if (__builtin_add_overflow(sum->delta, counters[i].delta, &sum->delta))
+				error = DAMAGED("its counters add up to more than 2^63 bytes");
+		}
 	}
-	free(counters);
 	return error;
 }
 
