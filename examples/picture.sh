@@ -2,7 +2,7 @@
 # Makes examples/report.webp, the picture in README.md: the report of a python3 that
 # holds a database, documents and lists, as Chromium shows it.
 #     make all && examples/picture.sh
-# May use gdb, python3.11-dbg and chromium.  Must never change anything but the picture.
+# May use gdb, python3-dbg and chromium.  Must never change anything but the picture.
 set -eu
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
@@ -25,7 +25,7 @@ PROGRAM
 PYTHONMALLOC=malloc gdb -nx -q -batch -ex 'set debuginfod enabled off' -ex 'source gdb-plugin/tm-gdb.py' \
 	-ex 'break getppid' -ex run -ex 'tm start 16' -ex continue -ex 'set tm inline off' \
 	-ex "tm export html $folder/report.html" \
-	--args /usr/bin/python3.11 "$folder/program.py" >"$folder/log" 2>&1 \
+	--args /usr/bin/python3 "$folder/program.py" >"$folder/log" 2>&1 \
 	|| { cat "$folder/log"; exit 1; }
 chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1060,696 \
 	--screenshot="$PWD/examples/report.webp" "file://$folder/report.html" >>"$folder/log" 2>&1 \

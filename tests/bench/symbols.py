@@ -27,7 +27,7 @@ from variants import BENCH, BUILD, GDB, PYTHON, ROOT, Failed, end_session
 sys.path.insert(0, str(ROOT / "build"))
 import _tm  # noqa: E402
 
-OBJECTS = (pathlib.Path("/usr/bin/python3.11"), BUILD / "inlined.so")
+OBJECTS = (pathlib.Path(PYTHON).resolve(), BUILD / "inlined.so")
 TIMEOUT = 15  # seconds
 ROUNDS_TIME = 20  # seconds for an object after which no more rounds begin
 PT_LOAD, PF_X = 1, 1

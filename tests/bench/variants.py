@@ -202,7 +202,7 @@ PACKAGES = {"heaptrack": "heaptrack", "valgrind": "valgrind", "addr2line": "binu
             "redis-server": "redis-server", "redis-benchmark": "redis-tools",
             "xmllint": "libxml2-utils", "perl": "perl", "gawk": "gawk", "g++": "g++",
             str(JEMALLOC): "libjemalloc2", str(TCMALLOC): "libgoogle-perftools4",
-            "/usr/bin/python3.11d": "python3.11-dbg"}
+            os.path.realpath(PYTHON) + "d": "python3-dbg"}
 
 
 def not_installed():
