@@ -11,7 +11,8 @@
  * a row holds up to the next row's address); sequences at address 0 are of code that the
  * linker threw away.  The path is put together here by DWARF 5, 6.2.4.1, and DWARF 4,
  * 6.2.4, from the tables that libdwarf reads: its own dwarf_linesrc() takes directory 0 for
- * one that is relative to the directory of the compilation, which it is.
+ * one that is relative to the directory of the compilation, which it is.  It also takes a row
+ * at which an epilogue begins (as clang 19 marks them) for the end of a sequence.
  *
  * With -labels it prints NAME LABEL of each function to which the source gives another name
  * for the assembler (DW_AT_linkage_name that is not mangled).
@@ -20,12 +21,12 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libdwarf/dwarf.h>
-#include <libdwarf/libdwarf.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "libdwarf_frames.h"
 
 struct row {
 	uint64_t low, high;
@@ -50,6 +51,19 @@ static void add_row(struct row row)
 	rows[row_count++] = row;
 }
 
+/* Whether a sequence ends with this row: it does not where an epilogue begins. */
+static bool ends_sequence(Dwarf_Line line)
+{
+	Dwarf_Bool ends, prologue, epilogue;
+	Dwarf_Unsigned isa, discriminator;
+
+	if (dwarf_lineendsequence(line, &ends, NULL) != DW_DLV_OK ||
+	    dwarf_prologue_end_etc(line, &prologue, &epilogue, &isa, &discriminator, NULL) !=
+		    DW_DLV_OK)
+		abort();
+	return ends && !epilogue;
+}
+
 /* Adds the rows of one unit; sequence by sequence. */
 static void add_unit(Dwarf_Die unit)
 {
@@ -65,10 +79,9 @@ static void add_unit(Dwarf_Die unit)
 	    dwarf_srclines_from_linecontext(context, &lines, &count, NULL) != DW_DLV_OK)
 		return;
 	for (Dwarf_Signed i = 0; i < count; i++) {
-		Dwarf_Bool ends;
+		bool ends = ends_sequence(lines[i]);
 
-		if (dwarf_lineendsequence(lines[i], &ends, NULL) != DW_DLV_OK ||
-		    dwarf_lineaddr(lines[i], &address, NULL) != DW_DLV_OK)
+		if (dwarf_lineaddr(lines[i], &address, NULL) != DW_DLV_OK)
 			abort();
 		if (begins)
 			start = address;
@@ -175,7 +188,7 @@ int main(int argc, char **argv)
 	Dwarf_Die unit;
 	uint64_t address;
 
-	if (file < 0 || dwarf_init(file, DW_DLC_READ, NULL, NULL, &debug, NULL) != DW_DLV_OK)
+	if (file < 0 || !open_debug(file, &debug))
 		return 1;
 	while (dwarf_next_cu_header_d(debug, 1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 				      NULL, NULL, NULL) == DW_DLV_OK)

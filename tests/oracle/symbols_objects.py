@@ -3,6 +3,7 @@
 What is compiled is kept below build/tests/oracle and made again when its source is newer.
 May use: the compilers, the standard library.  Must not import tm or _tm.
 """
+import os
 import pathlib
 import shutil
 import subprocess
@@ -178,8 +179,8 @@ def large(everything):
             (_native, "gcc", 4, False), (_heavy, "clang++", 4, False)):
         if (always or everything) and shutil.which(compiler):
             yield build(compiler, version)
-    for path in ("/lib/x86_64-linux-gnu/libc.so.6", "/usr/bin/python3.11",
-                 "/usr/bin/python3.11-dbg"):
+    python = os.path.realpath("/usr/bin/python3")
+    for path in ("/lib/x86_64-linux-gnu/libc.so.6", python, f"{python}-dbg"):
         if pathlib.Path(path).exists():
             yield path
 

@@ -135,7 +135,7 @@ class Stacks(unittest.TestCase):
         return counts
 
     def test_python(self):
-        self.compare("python3.11", "/usr/bin/python3.11", "-c", PYTHON_SCRIPT, every=20,
+        self.compare("python3", "/usr/bin/python3", "-c", PYTHON_SCRIPT, every=20,
                      PYTHONMALLOC="malloc")
 
     def test_perl(self):
