@@ -278,7 +278,7 @@ static const char *make_file_name(struct tm_unit *unit, Dwarf_Files *files, size
 
 	if (!name || !*name)
 		return NULL;
-	folder = dwarf_formstring(dwarf_attr(&unit->die, DW_AT_comp_dir, &attribute));
+	folder = tm_attribute_text(dwarf_attr(&unit->die, DW_AT_comp_dir, &attribute));
 	if (*name == '/' || !folder || !*folder)
 		return tm_strings_keep_path(strings, name);
 	length = strlen(folder);
@@ -396,10 +396,28 @@ static uint64_t debug_info_size(struct tm_object *object)
 	return tm_elf_section(file, ".debug_info", &header) ? header.sh_size : 0;
 }
 
+/* The unit with the functions of `die`: itself, or its split unit where that is found. */
+static bool find_source(uint8_t type, Dwarf_Die *die, Dwarf_Die *ret, bool *damaged)
+{
+	Dwarf_Die split = {0};
+
+	*ret = *die;
+	if (type != DW_UT_skeleton)
+		return true;
+	if (dwarf_cu_info(die->cu, NULL, NULL, NULL, &split, NULL, NULL, NULL) != 0 || !split.addr)
+		return false;
+	if (tm_texts_end(dwarf_cu_getdwarf(split.cu)) && tm_unit_texts_end(&split))
+		*ret = split;
+	else
+		*damaged = true;
+	return true;
+}
+
 static bool index_units(struct tm_object *object)
 {
 	Dwarf_CU *cu = NULL;
-	Dwarf_Die die, split;
+	struct tm_unit *unit;
+	Dwarf_Die die;
 	uint8_t type;
 	size_t capacity = 0, without = 0;
 	bool *has_ranges = NULL, ok = true;
@@ -407,13 +425,17 @@ static bool index_units(struct tm_object *object)
 
 	tm_work_begin(object->work, TM_WORK_READING, object->path, debug_info_size(object));
 	while (ok &&
-	       (result = dwarf_get_units(object->dwarf, cu, &cu, NULL, &type, &die, &split)) == 0) {
+	       (result = dwarf_get_units(object->dwarf, cu, &cu, NULL, &type, &die, NULL)) == 0) {
 		size_t before = object->unit_ranges.count;
 
 		if (!tm_work_at(object->work, dwarf_dieoffset(&die)))
 			break;
 		if (type != DW_UT_compile && type != DW_UT_skeleton)
 			continue;
+		if (!tm_unit_texts_end(&die)) {
+			object->damaged = true;
+			continue;
+		}
 		if (object->unit_count == capacity) {
 			size_t bigger = capacity ? capacity * 2 : 64;
 			struct tm_unit *units = realloc(object->units, bigger * sizeof(*units));
@@ -429,11 +451,9 @@ static bool index_units(struct tm_object *object)
 			}
 			capacity = bigger;
 		}
-		object->units[object->unit_count] = (struct tm_unit){
-			.die = die,
-			.source = type == DW_UT_skeleton && split.addr ? split : die,
-			.incomplete = type == DW_UT_skeleton && !split.addr,
-		};
+		unit = &object->units[object->unit_count];
+		*unit = (struct tm_unit){.die = die};
+		unit->incomplete = !find_source(type, &die, &unit->source, &object->damaged);
 		ok = add_ranges(&die, &object->unit_ranges, (uint32_t)object->unit_count,
 				&object->damaged);
 		has_ranges[object->unit_count] = object->unit_ranges.count != before;

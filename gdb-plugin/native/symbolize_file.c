@@ -30,11 +30,23 @@ static bool is_truncated(const struct tm_elf *file)
 	       (uint64_t)header.e_shnum * header.e_shentsize > file->file_size - header.e_shoff;
 }
 
+/* NULL when there is none that can be read. */
+static Dwarf *open_dwarf(Elf *elf)
+{
+	Dwarf *dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
+
+	if (!dwarf || tm_texts_end(dwarf))
+		return dwarf;
+	dwarf_end(dwarf);
+	return NULL;
+}
+
 /*
  * What several debug files share (made by dwz) is in a file of its own.
  * `from` is the debug file that names it, relative to its own place.
+ * False when it is damaged: libdw would read it all the same.
  */
-static void open_alternate(struct tm_object *object, struct tm_search *search,
+static bool open_alternate(struct tm_object *object, struct tm_search *search,
 			   const struct tm_elf *from)
 {
 	char real[PATH_MAX], path[2 * PATH_MAX];
@@ -44,10 +56,10 @@ static void open_alternate(struct tm_object *object, struct tm_search *search,
 	char *slash;
 
 	if (size <= 0 || size > (ssize_t)TM_BUILD_ID_MAX)
-		return;
+		return true;
 	if (!tm_search_by_build_id(search, build_id, (size_t)size, &object->alternate)) {
 		if (!tm_search_real_path(from, real))
-			return;
+			return true;
 		slash = strrchr(real, '/');
 		if (*name == '/' || !slash)
 			snprintf(path, sizeof(path), "%.*s", PATH_MAX, name);
@@ -55,36 +67,12 @@ static void open_alternate(struct tm_object *object, struct tm_search *search,
 			snprintf(path, sizeof(path), "%.*s/%.*s", (int)(slash - real), real,
 				 PATH_MAX, name);
 		if (!tm_search_try(path, build_id, (size_t)size, &object->alternate))
-			return;
+			return true;
 	}
-	object->alternate_dwarf = dwarf_begin_elf(object->alternate.elf, DWARF_C_READ, NULL);
+	object->alternate_dwarf = open_dwarf(object->alternate.elf);
 	if (object->alternate_dwarf)
 		dwarf_setalt(object->dwarf, object->alternate_dwarf);
-}
-
-/* libdw reads a text to its end, which damage may put behind that of the section. */
-static bool texts_end(const struct tm_elf *file)
-{
-	size_t names;
-	Elf_Scn *section = NULL;
-
-	if (elf_getshdrstrndx(file->elf, &names) < 0)
-		return true;
-	while ((section = elf_nextscn(file->elf, section))) {
-		GElf_Shdr header;
-		const char *name;
-		Elf_Data *data;
-
-		if (!gelf_getshdr(section, &header) || header.sh_type == SHT_NOBITS)
-			continue;
-		name = elf_strptr(file->elf, names, header.sh_name);
-		if (!name || (strcmp(name, ".debug_str") && strcmp(name, ".debug_line_str")))
-			continue;
-		data = elf_getdata(section, NULL);
-		if (data && data->d_size && ((const char *)data->d_buf)[data->d_size - 1])
-			return false;
-	}
-	return true;
+	return object->alternate_dwarf != NULL;
 }
 
 static bool first_load(const struct tm_elf *file, uint64_t *ret)
@@ -179,13 +167,12 @@ void tm_object_open(struct tm_object *object, struct tm_search *search)
 		return;
 	if (is_truncated(source))
 		object->damaged = true;
-	object->dwarf = dwarf_begin_elf(source->elf, DWARF_C_READ, NULL);
-	if (object->dwarf && !texts_end(source)) {
+	object->dwarf = open_dwarf(source->elf);
+	if (object->dwarf && !open_alternate(object, search, source)) {
 		dwarf_end(object->dwarf);
 		object->dwarf = NULL;
 	}
 	if (object->dwarf) {
-		open_alternate(object, search, source);
 		if (tm_search_package(search, object, source, &object->package_file) &&
 		    is_truncated(&object->package_file))
 			object->damaged = true;

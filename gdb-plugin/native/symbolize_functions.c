@@ -16,7 +16,7 @@ static const char *string_attribute(Dwarf_Die *die, unsigned int name)
 {
 	Dwarf_Attribute attribute;
 
-	return dwarf_formstring(dwarf_attr_integrate(die, name, &attribute));
+	return tm_attribute_text(dwarf_attr_integrate(die, name, &attribute));
 }
 
 /* ---- scopes ----------------------------------------------------------- */

@@ -444,8 +444,10 @@ static bool join(struct tm_package *package, int fd, Dwarf_Die *ret)
 	    dwarf_get_units(skeleton->dwarf, NULL, &cu, NULL, NULL, &die, &split) != 0)
 		return false;
 	elf_cntl(skeleton->elf, ELF_C_FDDONE);
+	if (!split.addr || !tm_unit_texts_end(&split))
+		return false;
 	*ret = split;
-	return split.addr != NULL;
+	return true;
 }
 
 bool tm_object_packaged_unit(struct tm_object *object, Dwarf_Die *skeleton, Dwarf_Die *ret)

@@ -275,6 +275,20 @@ struct tm_range_walk {
 
 bool tm_die_range(struct tm_range_walk *walk, Dwarf_Die *die, bool *damaged);
 
+/* ---- texts: symbolize_texts.c ----------------------------------------- */
+
+/*
+ * Whether the sections of texts end with one: libdw reads each to its end, wherever that
+ * is.  To be asked before anything is read.
+ */
+bool tm_texts_end(Dwarf *dwarf);
+
+/* As dwarf_formstring(), of a file whose texts end; NULL for one that does not. */
+const char *tm_attribute_text(Dwarf_Attribute *attribute);
+
+/* Whether the texts end that libdw itself reads of a unit: for its line table, its split unit. */
+bool tm_unit_texts_end(Dwarf_Die *unit);
+
 /* ---- DWARF: symbolize_dwarf.c ----------------------------------------- */
 
 #define TM_MAX_INLINED 64u

@@ -26,7 +26,7 @@ static const char *own_string(Dwarf_Die *die, unsigned int name)
 {
 	Dwarf_Attribute attribute;
 
-	return dwarf_formstring(dwarf_attr(die, name, &attribute));
+	return tm_attribute_text(dwarf_attr(die, name, &attribute));
 }
 
 /* ---- the tree of scopes ----------------------------------------------- */

@@ -29,6 +29,8 @@ main:   ret
         .section .debug_abbrev,"",@progbits
         .byte 1, 0x11, 1, 0x11, 1, 0x12, 7, 0, 0        # unit: low_pc, high_pc
         .byte 2, 0x2e, 1, 0x01, 0x13, 0x11, 1, 0x12, 7, 0x31, 0x13, 0, 0
+        .byte 3, 0x2e, 0, 0x11, 1, 0x12, 7, 3, 8, 0, 0      # function: its name is here …
+        .byte 4, 0x2e, 0, 0x11, 1, 0x12, 7, 3, 0x25, 0, 0   # … or by its number elsewhere
         .byte 0
         .section .debug_info,"",@progbits
 start:  .long end - after
@@ -47,6 +49,19 @@ FUNCTION = """
         .quad outer + 32, 1
         .long %s - start
 """
+NAMED = """
+        .byte %d
+        .quad outer, outer_end - outer
+        %s
+"""
+TEXTS = """
+        .section .debug_str,"MS",@progbits,1
+texts:  .asciz "text"
+texts_end:
+        .section .debug_str_offsets,"",@progbits
+        .long texts_end - texts
+        .section .debug_info
+"""
 CHECK = """
 import sys
 import _tm
@@ -64,9 +79,9 @@ for path in sys.argv[2:]:
 
 
 class Hostile(WithProgram):
-    def section(self, name):
+    def section(self, name, file=None):
         """Where the section is in the file: (offset, size)."""
-        data = self.program.read_bytes()
+        data = (file or self.program).read_bytes()
         start, = struct.unpack_from("<Q", data, 0x28)
         size, count, of_names = struct.unpack_from("<HHH", data, 0x3A)
         headers = [struct.unpack_from("<IIQQQQ", data, start + i * size) for i in range(count)]
@@ -74,20 +89,21 @@ class Hostile(WithProgram):
         return next(((header[4], header[5]) for header in headers
                      if names[header[0]:].split(b"\0", 1)[0] == name.encode()), None)
 
-    def change(self, name, change):
+    def change(self, name, change, file=None):
         """Gives the section other bytes of the same length."""
-        offset, size = self.section(name)
-        data = bytearray(self.program.read_bytes())
+        file = file or self.program
+        offset, size = self.section(name, file)
+        data = bytearray(file.read_bytes())
         changed = change(bytearray(data[offset:offset + size]))
         self.assertEqual(len(changed), size)
         data[offset:offset + size] = changed
-        self.program.write_bytes(data)
+        file.write_bytes(data)
 
-    def cut(self, name, keep):
-        """Makes the section shorter."""
+    def cut(self, name, keep, more=b""):
+        """Makes the section shorter, or longer."""
         offset, size = self.section(name)
         part = self.folder / "part"
-        part.write_bytes(self.program.read_bytes()[offset:offset + keep])
+        part.write_bytes(self.program.read_bytes()[offset:offset + min(keep, size)] + more)
         self.run_tool("objcopy", "--update-section", f"{name}={part}", self.program)
 
     def assert_damaged(self, names=("outer",)):
@@ -129,6 +145,40 @@ class Hostile(WithProgram):
         """A program whose unit has these DIEs of functions below it."""
         (self.folder / "made.s").write_text(ASSEMBLY % functions)
         self.run_tool("gcc", "-o", self.program, "made.s")
+
+    def leave_no_end(self, name, file=None):
+        self.change(name, lambda data: data[:-1] + b"x", file)
+
+    def test_texts_without_an_end(self):
+        for name in (".debug_str", ".debug_line_str"):
+            for kind in ("none", "zlib", "zlib-gnu"):
+                with self.subTest(name=name, kind=kind):
+                    self.compile("-gdwarf-5")
+                    self.cut(name, 1 << 20, 4096 * b"x")  # enough to be compressed
+                    self.run_tool("objcopy", f"--compress-debug-sections={kind}", self.program)
+                    self.assert_damaged()
+
+    def test_shared_texts_without_an_end(self):
+        """In the file that dwz makes; libdw would read it, were it only not given it."""
+        shared, other = self.folder / "shared.debug", self.folder / "other"
+        self.run_tool("gcc", "-g", "-O1", "-o", other, "source.c")
+        self.run_tool("dwz", "-m", shared, self.program, other)
+        self.leave_no_end(".debug_str", shared)
+        self.assert_damaged()
+
+    def test_split_texts_without_an_end(self):
+        self.compile("-gsplit-dwarf")
+        split, = self.folder.rglob("*.dwo")
+        self.leave_no_end(".debug_str.dwo", split)
+        self.assert_damaged()
+
+    def test_name_without_an_end(self):
+        self.assemble(NAMED % (3, '.ascii "name"'))
+        self.assert_damaged()
+
+    def test_name_behind_all_texts(self):
+        self.assemble(NAMED % (4, ".byte 0, 0") + TEXTS)
+        self.assertEqual(self.function_and_line(self.symbolizer(), self.address())[0], "outer")
 
     def test_references_in_a_circle(self):
         """A function that is a copy of a copy of itself, and siblings that lead back."""
