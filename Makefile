@@ -72,7 +72,7 @@ HELPER_FLAGS := $(STANDARD) $(OPTIMIZE) $(WARNINGS) -ffreestanding -fPIC -fvisib
 	-fno-stack-protector -fno-jump-tables -fno-builtin -fno-plt -fcf-protection=branch \
 	-fasynchronous-unwind-tables -fno-exceptions -mgeneral-regs-only -Wframe-larger-than=512 \
 	-Iinclude -Ihelper -Ihelper/arch/x86_64
-HELPER_SOURCES := $(filter-out %/preload.c %/preload.S,$(wildcard helper/*.c) \
+HELPER_SOURCES := $(filter-out helper/preload%.c %/preload.S,$(wildcard helper/*.c) \
 	$(wildcard helper/arch/x86_64/*.c helper/arch/x86_64/*.S))
 HELPER_OBJECTS := $(HELPER_SOURCES:%=$B/%.o)
 HELPER_SCRIPT  := $(wildcard helper/helper.lds)
@@ -124,11 +124,11 @@ $B/preload/preload_image.h: $B/tm-helper.so helper/preload-symbols
 	@mkdir -p $(@D)
 	$(Q)helper/preload-symbols $< >$@
 
-$B/libtm-preload.so: helper/preload.c helper/arch/x86_64/preload.S helper/preload.h \
+$B/libtm-preload.so: $(wildcard helper/preload*.[ch]) helper/arch/x86_64/preload.S \
 		include/tm_layout.h $B/preload/preload_image.h $B/preload/helper.bin $B/flags
 	@echo '  LINK  $@'
-	$(Q)$(CC) $(PRELOAD_FLAGS) -shared -Wl,-z,now,-z,noexecstack -Wl,--build-id \
-		-Wl,--hash-style=gnu -o $@ $(filter %.c %.S,$^)
+	$(Q)$(CC) $(PRELOAD_FLAGS) -shared -Wl,-z,now,-z,noexecstack,-z,separate-code \
+		-Wl,--build-id -Wl,--hash-style=gnu -o $@ $(filter %.c %.S,$^)
 
 $B/_tm.abi3.so: $(NATIVE_OBJECTS)
 	@echo '  LINK  $@'

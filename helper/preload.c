@@ -5,8 +5,8 @@
  *
  * The allocator functions of preload.h are stubs here.  At the first call of
  * one the helper's image is mapped as the debugger would map it, so that every
- * debugger that comes later finds it, and the stubs lead to its hooks; without
- * TM_TRACE they lead to the functions they stand for.
+ * debugger that comes later finds it, and the stubs lead to its hooks.  Without
+ * TM_TRACE the library steps aside: nobody calls a stub any more.
  *
  * Parts of this run inside the loader and inside malloc.  They may use: the
  * loader's list of objects, system calls, functions of libc that do not
@@ -26,11 +26,10 @@
 
 #include "preload.h"
 #include "preload_image.h"
+#include "preload_objects.h"
 #include "tm_layout.h"
 
-#define HIDDEN __attribute__((visibility("hidden")))
 #define PAGE 4096u
-#define SYMBOL_HIDDEN 0x8000u /* in .gnu.version: not the default version */
 
 _Static_assert(sizeof(struct tm_patch) == TM_PRELOAD_PATCH_SIZE, "preload.S counts on it");
 _Static_assert(offsetof(struct tm_patch, relay) == TM_PRELOAD_RELAY, "preload.S counts on it");
@@ -40,9 +39,6 @@ extern const uint8_t tm_preload_image[] HIDDEN;
 extern const uint8_t tm_preload_image_end[] HIDDEN;
 extern const uint64_t tm_preload_stubs[] HIDDEN; /* in the order of preload.h … */
 extern const char tm_preload_enter[] HIDDEN;     /* … and where they lead at first */
-
-/* The linker: where this library begins. */
-extern const char __ehdr_start[] HIDDEN;
 
 uint64_t tm_preload_resolve(struct tm_patch *patch) HIDDEN;
 
@@ -67,113 +63,7 @@ struct tm_patch tm_preload_patches[TM_MAX_PATCHES] HIDDEN = {TM_PRELOAD_FUNCTION
 #define STUB(name, shape, size, count, block) +1
 #define STUBS (0 TM_PRELOAD_FUNCTIONS(STUB))
 
-/* ---- finding the functions that are stood in for ------------------------ */
-
-/* A search through the loader's objects, in their order. */
-struct search {
-	const char *name;
-	uint64_t found;
-	bool passed; /* this library: as with RTLD_NEXT what comes before it does not count */
-};
-
-/* The tables of one object, from its dynamic section. */
-struct tables {
-	const ElfW(Sym) * symbols;
-	const char *strings;
-	const uint32_t *gnu_hash;
-	const uint16_t *versions;
-};
-
-static bool read_tables(const struct dl_phdr_info *object, struct tables *ret)
-{
-	const ElfW(Dyn) *entry = NULL;
-	int i;
-
-	*ret = (struct tables){0};
-	for (i = 0; i < object->dlpi_phnum; i++)
-		if (object->dlpi_phdr[i].p_type == PT_DYNAMIC)
-			entry = (const ElfW(Dyn) *)(object->dlpi_addr +
-						    object->dlpi_phdr[i].p_vaddr);
-	for (; entry && entry->d_tag != DT_NULL; entry++) {
-		uint64_t address = entry->d_un.d_ptr;
-
-		/* The loader relocates these, but where the section cannot be written. */
-		if (address < object->dlpi_addr)
-			address += object->dlpi_addr;
-		if (entry->d_tag == DT_SYMTAB)
-			ret->symbols = (const ElfW(Sym) *)address;
-		else if (entry->d_tag == DT_STRTAB)
-			ret->strings = (const char *)address;
-		else if (entry->d_tag == DT_GNU_HASH)
-			ret->gnu_hash = (const uint32_t *)address;
-		else if (entry->d_tag == DT_VERSYM)
-			ret->versions = (const uint16_t *)address;
-	}
-	return ret->symbols && ret->strings && ret->gnu_hash;
-}
-
-static bool is_function(const struct tables *tables, uint32_t index, const char *name)
-{
-	const ElfW(Sym) *symbol = &tables->symbols[index];
-
-	return symbol->st_shndx != SHN_UNDEF && ELF64_ST_TYPE(symbol->st_info) == STT_FUNC &&
-	       !(tables->versions && tables->versions[index] & SYMBOL_HIDDEN) &&
-	       !strcmp(tables->strings + symbol->st_name, name);
-}
-
-/* The index of a function by the GNU hash table, 0 when it is not there. */
-static uint32_t find_symbol(const struct tables *tables, const char *name)
-{
-	const uint32_t *table = tables->gnu_hash;
-	uint32_t bucket_count = table[0], first = table[1], bloom_words = table[2];
-	const uint32_t *buckets = table + 4 + bloom_words * 2;
-	const uint32_t *chain = buckets + bucket_count;
-	uint32_t hash = 5381, index;
-	const char *c;
-
-	for (c = name; *c; c++)
-		hash = hash * 33 + (uint8_t)*c;
-	index = bucket_count ? buckets[hash % bucket_count] : 0;
-	if (index < first)
-		return 0;
-	for (;; index++) {
-		uint32_t other = chain[index - first];
-
-		if ((hash | 1) == (other | 1) && is_function(tables, index, name))
-			return index;
-		if (other & 1)
-			return 0;
-	}
-}
-
-static int search_object(struct dl_phdr_info *object, size_t size, void *context)
-{
-	struct search *search = context;
-	struct tables tables;
-	uint32_t index;
-
-	(void)size;
-	if (object->dlpi_addr == (uint64_t)__ehdr_start) {
-		search->passed = true;
-		return 0;
-	}
-	if (!search->passed || !read_tables(object, &tables))
-		return 0;
-	index = find_symbol(&tables, search->name);
-	if (!index)
-		return 0;
-	search->found = object->dlpi_addr + tables.symbols[index].st_value;
-	return 1;
-}
-
-/* dlsym(RTLD_NEXT, name), but it never allocates and finds objects that are not global, too. */
-static uint64_t find_next(const char *name)
-{
-	struct search search = {.name = name};
-
-	dl_iterate_phdr(search_object, &search);
-	return search.found;
-}
+/* ---- the functions that are stood in for -------------------------------- */
 
 static bool begins_with(const char *text, const char *prefix)
 {
@@ -183,15 +73,15 @@ static bool begins_with(const char *text, const char *prefix)
 /* What a program without this library would call.  0: nothing. */
 static uint64_t find_function(const char *name)
 {
-	uint64_t found = find_next(name);
+	uint64_t found = tm_preload_find_next(name);
 
 	/* Forms that not every library has, and the plain one that does the same. */
 	if (!found && (begins_with(name, "free_") || !strcmp(name, "cfree")))
-		found = find_next("free");
+		found = tm_preload_find_next("free");
 	if (!found && !strcmp(name, "_ZdlPvm"))
-		found = find_next("_ZdlPv");
+		found = tm_preload_find_next("_ZdlPv");
 	if (!found && !strcmp(name, "_ZdaPvm"))
-		found = find_next("_ZdaPv");
+		found = tm_preload_find_next("_ZdaPv");
 	return found;
 }
 
@@ -261,12 +151,8 @@ static struct tm_header *map_helper(void)
 	header = (struct tm_header *)(base + IMAGE_tm_header);
 	memcpy(header->helper_build_id, IMAGE_BUILD_ID, sizeof(IMAGE_BUILD_ID) - 1);
 	((long (*)(void))(base + IMAGE_tm_control_init))();
-	for (i = 0; i < STUBS; i++) {
-		tm_preload_patches[i].function = tm_preload_stubs[i];
-		tm_preload_patches[i].address = tm_preload_stubs[i];
-		tm_preload_patches[i].module = (uint64_t)__ehdr_start;
+	for (i = 0; i < STUBS; i++)
 		tm_preload_patches[i].entry = (uint64_t)base + entry_of(&tm_preload_patches[i]);
-	}
 	header->patches = (uint64_t)tm_preload_patches;
 	header->patch_count = STUBS;
 	return header;
@@ -389,8 +275,8 @@ static struct tm_header *start_tracing(const struct choice *choice)
 static bool tell_libgcc(const struct tm_header *header)
 {
 	uint64_t *told = (uint64_t *)(header->image_start + IMAGE_tm_frame_deregister);
-	uint64_t enter = find_next("__register_frame_info");
-	uint64_t leave = find_next("__deregister_frame_info");
+	uint64_t enter = tm_preload_find_next("__register_frame_info");
+	uint64_t leave = tm_preload_find_next("__deregister_frame_info");
 
 	if (!enter || !leave)
 		return false;
@@ -406,14 +292,20 @@ static void start(void)
 	uint32_t expected = FRESH, i;
 	struct choice choice;
 	int before = errno;
+	bool chosen;
 
 	/* Before libc knows its environment the loader alone allocates. */
 	if (!environ || !__atomic_compare_exchange_n(&state, &expected, STARTING, false,
 						     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
-	for (i = 0; i < STUBS; i++)
+	for (i = 0; i < STUBS; i++) {
+		tm_preload_patches[i].function = tm_preload_stubs[i];
+		tm_preload_patches[i].address = tm_preload_stubs[i];
+		tm_preload_patches[i].module = (uint64_t)__ehdr_start;
 		tm_preload_patches[i].original = find_function(tm_preload_patches[i].name);
-	if (read_choice(&choice))
+	}
+	chosen = read_choice(&choice);
+	if (chosen)
 		traced = start_tracing(&choice);
 	if (traced)
 		told_libgcc = tell_libgcc(traced);
@@ -421,6 +313,8 @@ static void start(void)
 	for (i = 0; i < STUBS; i++)
 		if (tm_preload_patches[i].original)
 			direct(&tm_preload_patches[i]);
+	if (!chosen)
+		tm_preload_step_aside(tm_preload_patches, STUBS);
 	errno = before;
 }
 

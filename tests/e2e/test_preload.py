@@ -108,6 +108,19 @@ class Preload(TestCase):
         program.write("\n")
         self.assertEqual(program.finish()[0], 0)
 
+    def test_start_where_nothing_was_traced(self):
+        program = self.program(self.binary, env={"LD_PRELOAD": str(LIBRARY)})
+        program.wait_for("ready")
+        gdb = self.session()
+        gdb.attach(program)
+        self.assertStarted(gdb.run("tm start 3"), 3)
+        program.write("\n")
+        gdb.send("continue")
+        program.wait_for("again")
+        os.kill(program.pid, 2)
+        gdb.wait()
+        self.assertEqual(self.blocks(gdb), {"later": (1007, 1)})
+
     def test_unload(self):
         program = self.start("blocks")
         gdb = self.session()
