@@ -219,8 +219,10 @@ long tm_control_reset_peak(void)
 	int64_t current = generation->current;
 
 	for (i = 0; i < threads; i++) {
-		current += counters[i].delta;
-		counters[i].max_delta = counters[i].delta;
+		int64_t delta = tm_counter_delta(&counters[i]);
+
+		current += delta;
+		counter_set(&counters[i], delta, delta);
 	}
 	generation->peak = current;
 	return 0;

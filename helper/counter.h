@@ -4,6 +4,12 @@
 
 #include "helper.h"
 
+static inline struct tm_counter *counter_of(const struct tm_generation *generation,
+					    uint32_t thread_number)
+{
+	return (struct tm_counter *)generation->counters + thread_number;
+}
+
 static inline void counter_raise_peak(struct tm_generation *generation, int64_t peak)
 {
 	int64_t seen = load_relaxed(&generation->peak);
@@ -13,28 +19,54 @@ static inline void counter_raise_peak(struct tm_generation *generation, int64_t 
 		;
 }
 
-static TM_NOINLINE __attribute__((unused)) void counter_tell(struct tm_generation *generation,
-							     struct tm_counter *counter)
+/* One store: whenever the process stops, the sum is right. */
+static inline void counter_set(struct tm_counter *counter, int64_t highest, int64_t delta)
 {
-	int64_t before = add_relaxed(&generation->current, counter->delta);
+	typedef uint64_t __attribute__((may_alias)) both;
 
-	counter_raise_peak(generation, before + counter->max_delta);
-	store_relaxed(&counter->delta, 0);
-	store_relaxed(&counter->max_delta, 0);
+	store_relaxed((both *)&counter->room,
+		      (uint64_t)highest << 32 | (uint32_t)(highest - delta));
 }
 
 /* Adds bytes (negative: a block went) to the calling thread's counter. */
-static inline void counter_add(struct tm_generation *generation, uint32_t thread_number,
-			       int64_t bytes)
+static TM_NOINLINE __attribute__((unused)) void counter_add(struct tm_generation *generation,
+							    uint32_t thread_number, int64_t bytes)
 {
-	struct tm_counter *counter = (struct tm_counter *)generation->counters + thread_number;
-	int64_t delta = counter->delta + bytes;
+	struct tm_counter *counter = counter_of(generation, thread_number);
+	int64_t delta = tm_counter_delta(counter) + bytes;
+	int64_t highest = tm_counter_highest(counter);
 
-	store_relaxed(&counter->delta, delta);
-	if (delta > counter->max_delta)
-		store_relaxed(&counter->max_delta, delta);
-	if (unlikely(delta > TM_COUNTER_BATCH || delta < -TM_COUNTER_BATCH))
-		counter_tell(generation, counter);
+	if (delta > highest)
+		highest = delta;
+	if (unlikely(delta > TM_COUNTER_BATCH || delta < highest - TM_COUNTER_BATCH)) {
+		int64_t before = add_relaxed(&generation->current, delta);
+
+		counter_raise_peak(generation, before + highest);
+		highest = delta = 0;
+	}
+	counter_set(counter, highest, delta);
+}
+
+/* counter_add for a block of less than 32 KiB that came … */
+static TM_INLINE void counter_grow(struct tm_generation *generation, uint32_t thread_number,
+				   uint64_t size)
+{
+	struct tm_counter *counter = counter_of(generation, thread_number);
+
+	counter->room -= (int32_t)size;
+	if (unlikely(counter->room < 0))
+		counter_add(generation, thread_number, 0);
+}
+
+/* … or went. */
+static TM_INLINE void counter_shrink(struct tm_generation *generation, uint32_t thread_number,
+				     uint64_t size)
+{
+	struct tm_counter *counter = counter_of(generation, thread_number);
+
+	counter->room += (int32_t)size;
+	if (unlikely(counter->room > TM_COUNTER_BATCH))
+		counter_add(generation, thread_number, 0);
 }
 
 #endif

@@ -15,7 +15,7 @@
 #include "guard.h"
 #include "modules.h"
 #include "sample.h"
-#include "table.h"
+#include "table_usual.h"
 
 uint64_t tm_hook_alloc(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_free(const struct tm_entry *entry) TM_HIDDEN;
@@ -133,6 +133,12 @@ static TM_INLINE bool put(struct tm_generation *generation, struct tm_thread *th
 
 	if (unlikely(generation->filter))
 		return put_chosen(generation, thread, block);
+	if (likely(block->domain == TM_DOMAIN_MALLOC &&
+		   table_put_usual(generation, thread->number + 1, block->address, block->size,
+				   block->traceback))) {
+		counter_grow(generation, thread->number, block->size);
+		return true;
+	}
 	if (unlikely(table_put(generation, thread->number + 1, block, &replaced) ==
 		     TABLE_DROPPED)) {
 		count_dropped();
@@ -189,6 +195,20 @@ static TM_INLINE bool forget(struct tm_generation *generation, struct tm_thread 
 	return result == TABLE_FOUND;
 }
 
+/* The same for who does not want to know what was there. */
+static TM_INLINE void forget_freed(struct tm_generation *generation, struct tm_thread *thread,
+				   uint32_t domain, uint64_t address)
+{
+	struct tm_block block;
+	uint64_t size;
+
+	if (likely(domain == TM_DOMAIN_MALLOC && !generation->filter &&
+		   table_take_usual(generation, thread->number + 1, address, &size)))
+		counter_shrink(generation, thread->number, size);
+	else
+		forget(generation, thread, domain, address, &block);
+}
+
 /* Bytes asked for; an overflowing product makes the original fail, so what it is does not matter. */
 static inline uint64_t requested_size(const struct tm_entry *entry)
 {
@@ -221,7 +241,6 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
 {
 	uint64_t address = entry->argument[patch_of(entry)->block_argument];
 	struct tm_thread *thread = guard_enter(entry);
-	struct tm_block block;
 	uint64_t result;
 
 	if (!thread)
@@ -229,7 +248,7 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
 	/* What the original will read of the block, it waits for at the same time as we do. */
 	tm_prefetch((const void *)(address - 8));
 	if (likely(address != 0))
-		forget(current_generation(), thread, domain_of(entry), address, &block);
+		forget_freed(current_generation(), thread, domain_of(entry), address);
 	result = guarded_call(thread, entry);
 	guard_leave(thread, entry);
 	return result;

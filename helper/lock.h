@@ -56,13 +56,15 @@ static inline void lock_release(uint32_t *lock)
 }
 
 /*
- * The locks of one generation.  That of a shard has beside it what every
- * operation reads of the shard, in the same cache line.
+ * The locks of one generation.  That of a shard (segment.h) has beside it what
+ * every operation reads of the shard, in the same cache line: where entry 0 of a
+ * directory of all shards would be, of which this shard's is a part; and in the
+ * low six bits how many low bits of tm_bent do not belong to an entry's number.
  */
 struct tm_lock {
 	uint32_t word;
 	uint32_t reserved0;
-	uint64_t directory; /* that of the shard, or 0: not yet asked for in this process */
+	uint64_t directory;
 	uint64_t reserved[6];
 };
 

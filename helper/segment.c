@@ -12,11 +12,10 @@
 #define ARENA_BYTES (64u * 1024)
 #define ARENA_MAX_BYTES (1024u * 1024)
 
-/* Directories up to this depth need no pages of their own, but at least a cache line. */
-#define PACKED_DEPTH 9u
+/* A directory fills at least a cache line; up to this depth it needs no pages of its own. */
 #define LINE_DEPTH 3u
-#define LINE_ENTRIES (1u << LINE_DEPTH)
-#define PACKED_ENTRIES (LINE_ENTRIES * LINE_DEPTH + (2u << PACKED_DEPTH) - LINE_ENTRIES)
+#define PACKED_DEPTH 9u
+#define PACKED_ENTRIES ((2u << PACKED_DEPTH) - (1u << LINE_DEPTH))
 
 /* What table_init reserves; memory that nobody wrote to costs nothing. */
 struct table_memory {
@@ -69,17 +68,12 @@ struct tm_segment *segment_new(struct tm_generation *generation, struct tm_shard
 /* Packed directories of one depth lie side by side. */
 uint64_t *directory_new(struct tm_generation *generation, struct tm_shard *shard, uint32_t depth)
 {
-	uint64_t entries = UINT64_C(1) << depth, before;
+	uint64_t entries = UINT64_C(1) << depth, before = entries - (1u << LINE_DEPTH);
 	struct table_memory *memory =
 		(struct table_memory *)(generation->shards - offsetof(struct table_memory, shards));
 
 	if (depth > PACKED_DEPTH)
 		return shard_memory(generation, shard, entries * sizeof(uint64_t));
-	before = LINE_ENTRIES * (depth < LINE_DEPTH ? depth : LINE_DEPTH);
-	if (depth < LINE_DEPTH)
-		entries = LINE_ENTRIES;
-	else
-		before += entries - LINE_ENTRIES;
 	arena_count(generation, (int64_t)(entries * sizeof(uint64_t)));
 	return memory->directories + TM_SHARDS * before +
 	       (uint64_t)(shard - memory->shards) * entries;
@@ -87,9 +81,9 @@ uint64_t *directory_new(struct tm_generation *generation, struct tm_shard *shard
 
 int table_init(struct tm_generation *generation)
 {
-	/* A shard begins with a directory of one entry and a segment. */
+	/* A shard begins with one segment, which all entries of its directory name. */
 	struct table_memory *memory = arena_map(generation, sizeof(*memory));
-	uint32_t i;
+	uint32_t i, entry;
 
 	if (!memory)
 		return -TM_ENOMEM;
@@ -97,11 +91,12 @@ int table_init(struct tm_generation *generation)
 	generation->shards = (uint64_t)memory->shards;
 	for (i = 0; i < TM_SHARDS; i++) {
 		struct tm_shard *shard = &memory->shards[i];
-		uint64_t *directory = directory_new(generation, shard, 0);
+		uint64_t *directory = directory_new(generation, shard, LINE_DEPTH);
 
 		shard->segment_count = 1;
-		directory[0] = (uint64_t)&memory->segments[i];
-		shard->directory = (uint64_t)directory;
+		for (entry = 0; entry < 1u << LINE_DEPTH; entry++)
+			directory[entry] = (uint64_t)&memory->segments[i];
+		shard->directory = (uint64_t)directory | LINE_DEPTH;
 	}
 	return 0;
 }

@@ -13,7 +13,6 @@
  */
 #include "table.h"
 #include "arena.h"
-#include "lock.h"
 #include "segment.h"
 #include "traceback.h"
 
@@ -38,7 +37,7 @@ static inline bool is_large(uint64_t size)
 /* A key but for its size. */
 static inline uint64_t key_of(uint64_t address, uint32_t domain)
 {
-	return address << TM_KEY_ADDRESS_SHIFT | (domain ? TM_KEY_FOREIGN : 0);
+	return address | (domain ? TM_KEY_FOREIGN : 0);
 }
 
 /* ---- records in a segment ---------------------------------------------- */
@@ -68,18 +67,19 @@ static inline uint32_t slot_of(const struct tm_generation *generation,
 }
 
 static TM_NOINLINE bool find_further(const struct tm_generation *generation,
-				     struct tm_segment *segment, uint64_t hash, uint64_t wanted,
+				     struct tm_segment *segment, uint64_t address, uint64_t wanted,
 				     uint32_t domain, struct place *ret)
 {
-	uint32_t i = tm_first_bucket(hash), passed, slot;
+	uint64_t hash = tm_hash(address), at = tm_first_bucket(address, hash);
+	uint32_t passed, slot;
 
 	for (passed = 1; passed < TM_SEGMENT_BUCKETS; passed++) {
-		struct tm_bucket *bucket;
+		struct tm_bucket *bucket = bucket_at(segment, at);
 
-		if (!passed_count(&segment->bucket[i], tm_passed_shift(hash)))
+		if (!passed_count(bucket, tm_passed_shift(hash)))
 			break;
-		i = next_bucket(i, hash);
-		bucket = &segment->bucket[i];
+		at = next_bucket(at, hash);
+		bucket = bucket_at(segment, at);
 		slot = slot_of(generation, bucket, wanted, domain);
 		if (slot) {
 			*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slot), passed};
@@ -90,11 +90,11 @@ static TM_NOINLINE bool find_further(const struct tm_generation *generation,
 }
 
 /* The record of an address in a domain.  False when there is none. */
-static bool find(const struct tm_generation *generation, struct tm_segment *segment, uint64_t hash,
+static bool find(const struct tm_generation *generation, struct tm_segment *segment,
 		 uint64_t address, uint32_t domain, struct place *ret)
 {
-	struct tm_bucket *bucket = &segment->bucket[tm_first_bucket(hash)];
-	uint64_t wanted = key_of(address, domain);
+	uint64_t hash = tm_hash(address), wanted = key_of(address, domain);
+	struct tm_bucket *bucket = bucket_at(segment, tm_first_bucket(address, hash));
 	uint32_t slot = slot_of(generation, bucket, wanted, domain);
 
 	if (likely(slot)) {
@@ -102,30 +102,31 @@ static bool find(const struct tm_generation *generation, struct tm_segment *segm
 		return true;
 	}
 	return unlikely(passed_count(bucket, tm_passed_shift(hash))) &&
-	       find_further(generation, segment, hash, wanted, domain, ret);
+	       find_further(generation, segment, address, wanted, domain, ret);
 }
 
 /* The slots of a bucket that have room for a record of this size. */
 static inline uint32_t slots_for(const struct tm_bucket *bucket, uint64_t size)
 {
-	uint32_t slots = slots_free(bucket);
+	uint32_t slots = slots_like(bucket, 0);
 
 	return unlikely(is_large(size)) ? slots & slots >> 1 : slots;
 }
 
-static TM_NOINLINE bool find_room_further(struct tm_segment *segment, uint64_t hash, uint64_t size,
-					  struct place *ret)
+static TM_NOINLINE bool find_room_further(struct tm_segment *segment, uint64_t address,
+					  uint64_t size, struct place *ret)
 {
-	uint32_t i = tm_first_bucket(hash), passed;
+	uint64_t hash = tm_hash(address), at = tm_first_bucket(address, hash);
+	uint32_t passed;
 
 	for (passed = 1; passed < TM_SEGMENT_BUCKETS; passed++) {
 		uint32_t slots;
 
-		i = next_bucket(i, hash);
-		slots = slots_for(&segment->bucket[i], size);
+		at = next_bucket(at, hash);
+		slots = slots_for(bucket_at(segment, at), size);
 		if (slots) {
-			*ret = (struct place){&segment->bucket[i], (uint32_t)__builtin_ctz(slots),
-					      passed};
+			*ret = (struct place){bucket_at(segment, at),
+					      (uint32_t)__builtin_ctz(slots), passed};
 			return true;
 		}
 	}
@@ -133,62 +134,64 @@ static TM_NOINLINE bool find_room_further(struct tm_segment *segment, uint64_t h
 }
 
 /* The first place for a record of this size.  False when there is none. */
-static bool find_room(struct tm_segment *segment, uint64_t hash, uint64_t size, struct place *ret)
+static bool find_room(struct tm_segment *segment, uint64_t address, uint64_t size,
+		      struct place *ret)
 {
-	struct tm_bucket *bucket = &segment->bucket[tm_first_bucket(hash)];
+	struct tm_bucket *bucket = bucket_at(segment, tm_first_bucket(address, tm_hash(address)));
 	uint32_t slots = slots_for(bucket, size);
 
 	if (likely(slots)) {
 		*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slots), 0};
 		return true;
 	}
-	return find_room_further(segment, hash, size, ret);
+	return find_room_further(segment, address, size, ret);
 }
 
 /* Adds `by`, 1 or -1, to the counts of the buckets that a record passed. */
-static TM_NOINLINE void count_passed(struct tm_segment *segment, uint64_t hash, uint32_t passed,
+static TM_NOINLINE void count_passed(struct tm_segment *segment, uint64_t address, uint32_t passed,
 				     uint32_t by)
 {
-	uint32_t i = tm_first_bucket(hash), shift = tm_passed_shift(hash);
+	uint64_t hash = tm_hash(address), at = tm_first_bucket(address, hash);
+	uint32_t shift = tm_passed_shift(hash);
 
-	for (; passed; passed--, i = next_bucket(i, hash)) {
-		struct tm_bucket *bucket = &segment->bucket[i];
+	for (; passed; passed--, at = next_bucket(at, hash)) {
+		struct tm_bucket *bucket = bucket_at(segment, at);
 
 		if (passed_count(bucket, shift) != TM_PASSED_MANY)
 			store_release(&bucket->passed, bucket->passed + (by << shift));
 	}
 }
 
-static inline void store_record(struct tm_segment *segment, uint64_t hash,
-				const struct place *place, uint64_t key, uint64_t size,
-				uint32_t traceback)
+/* `key`: without the size. */
+static inline void store_record(struct tm_segment *segment, const struct place *place, uint64_t key,
+				uint64_t size, uint32_t traceback)
 {
 	struct tm_bucket *bucket = place->bucket;
 	uint32_t slot = place->slot;
 
 	if (unlikely(place->passed))
-		count_passed(segment, hash, place->passed, 1);
+		count_passed(segment, tm_key_address(key), place->passed, 1);
 	if (unlikely(is_large(size))) {
 		bucket->traceback[slot + 1] = (uint32_t)size;
-		store_release(&bucket->key[slot + 1], TM_KEY_SIZE | size >> 32);
+		store_release(&bucket->key[slot + 1],
+			      TM_KEY_SIZE | size >> 32 << TM_KEY_SIZE_SHIFT);
 		size = TM_KEY_LARGE;
 	}
 	bucket->traceback[slot] = traceback;
-	store_release(&bucket->key[slot], key | size);
+	store_release(&bucket->key[slot], key | size << TM_KEY_SIZE_SHIFT);
 }
 
-static inline void remove_record(struct tm_segment *segment, uint64_t hash,
-				 const struct place *place)
+static inline void remove_record(struct tm_segment *segment, const struct place *place)
 {
 	struct tm_bucket *bucket = place->bucket;
 	uint32_t slot = place->slot;
-	uint64_t size = bucket->key[slot] & TM_KEY_SIZE_MASK;
+	uint64_t key = bucket->key[slot];
 
 	store_release(&bucket->key[slot], 0);
-	if (unlikely(size == TM_KEY_LARGE))
+	if (unlikely(tm_key_size(key) == TM_KEY_LARGE))
 		store_release(&bucket->key[slot + 1], 0);
 	if (unlikely(place->passed))
-		count_passed(segment, hash, place->passed, (uint32_t)-1);
+		count_passed(segment, tm_key_address(key), place->passed, (uint32_t)-1);
 }
 
 /* What a record says beside its address and domain. */
@@ -207,7 +210,7 @@ static bool is_left_over(uint64_t word, const struct tm_segment *segment,
 	uint64_t key = bucket->key[slot], before = slot ? bucket->key[slot - 1] : 0;
 
 	if (tm_key_is_size(key))
-		return !tm_key_is_block(before) || (before & TM_KEY_SIZE_MASK) != TM_KEY_LARGE;
+		return !tm_key_is_block(before) || tm_key_size(before) != TM_KEY_LARGE;
 	return tm_key_is_block(key) && segment_of(word, tm_hash(tm_key_address(key))) != segment;
 }
 
@@ -221,8 +224,7 @@ static void sweep(uint64_t word, struct tm_segment *segment)
 
 		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
 			struct place place = {bucket, slot, 0};
-			uint64_t hash = tm_hash(tm_key_address(bucket->key[slot]));
-			uint32_t at = tm_first_bucket(hash);
+			uint64_t address = tm_key_address(bucket->key[slot]), hash, at;
 
 			if (!is_left_over(word, segment, bucket, slot))
 				continue;
@@ -230,9 +232,11 @@ static void sweep(uint64_t word, struct tm_segment *segment)
 				store_release(&bucket->key[slot], 0);
 				continue;
 			}
-			for (; at != i; at = next_bucket(at, hash))
+			hash = tm_hash(address);
+			at = tm_first_bucket(address, hash);
+			for (; bucket_at(segment, at) != bucket; at = next_bucket(at, hash))
 				place.passed++;
-			remove_record(segment, hash, &place);
+			remove_record(segment, &place);
 		}
 	}
 }
@@ -249,7 +253,7 @@ static uint64_t *directory_double(struct tm_generation *generation, struct tm_sh
 	for (i = 0; i < UINT32_C(1) << depth; i++)
 		larger[2 * i] = larger[2 * i + 1] = old[i];
 	store_release(&shard->directory, (uint64_t)larger | (depth + 1));
-	store_relaxed(&lock->directory, shard->directory);
+	lock_directory(generation, lock);
 	return larger;
 }
 
@@ -269,14 +273,14 @@ static void copy_side(const struct tm_segment *from, struct tm_segment *to, uint
 		const struct tm_bucket *bucket = &from->bucket[i];
 
 		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
-			uint64_t key = bucket->key[slot];
-			uint64_t hash = tm_hash(tm_key_address(key));
+			uint64_t key = bucket->key[slot], address = tm_key_address(key);
 			uint64_t size = tm_bucket_size(bucket, slot);
 			struct place place;
 
 			if (tm_key_is_block(key) && is_large(size) == large &&
-			    side_of(hash, depth) && find_room(to, hash, size, &place))
-				store_record(to, hash, &place, key & ~TM_KEY_SIZE_MASK, size,
+			    side_of(tm_hash(address), depth) &&
+			    find_room(to, address, size, &place))
+				store_record(to, &place, key & ~TM_KEY_SIZE_MASK, size,
 					     bucket->traceback[slot]);
 		}
 	}
@@ -358,13 +362,7 @@ static TM_NOINLINE bool segment_split(struct tm_generation *generation, struct t
 
 static inline bool is_recordable(uint64_t address)
 {
-	return address > TM_KEY_SIZE >> TM_KEY_ADDRESS_SHIFT && address <= TM_ADDRESS_MASK;
-}
-
-/* What to do it all with: the lock and the shard of a hash. */
-static inline struct tm_lock *lock_of(const struct tm_generation *generation, uint64_t hash)
-{
-	return &tm_locks(generation)->shard[tm_shard_of(tm_bent(hash))];
+	return address > 1 && address <= TM_ADDRESS_MASK;
 }
 
 static inline struct tm_shard *shard_of(const struct tm_generation *generation, uint64_t hash)
@@ -372,122 +370,89 @@ static inline struct tm_shard *shard_of(const struct tm_generation *generation, 
 	return &shards_of(generation)[tm_shard_of(tm_bent(hash))];
 }
 
-/* The lock is held. */
-static inline struct tm_segment *locked_segment(const struct tm_generation *generation,
-						struct tm_lock *lock, uint64_t hash)
+bool shard_lock_slow(const struct tm_generation *generation, struct tm_lock *lock, uint32_t owner)
 {
-	if (unlikely(!lock->directory))
-		store_relaxed(&lock->directory, shard_of(generation, hash)->directory);
-	return segment_of(lock->directory, hash);
+	uint32_t turns;
+
+	for (turns = 0;; turns++) {
+		uint32_t seen = load_relaxed(&lock->word);
+
+		if (seen == owner)
+			return false;
+		if ((seen == 0 || seen == SHARD_UNLOCKED) &&
+		    __atomic_compare_exchange_n(&lock->word, &seen, owner, false, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED)) {
+			lock_directory(generation, lock);
+			return true;
+		}
+		lock_wait(turns);
+	}
 }
 
-/* The same for a record that is not as most are; the lock is held. */
-static TM_NOINLINE enum table_result put_further(struct tm_generation *generation,
-						 struct tm_lock *lock, uint64_t hash,
-						 const struct tm_block *block, uint64_t *replaced)
+enum table_result table_put(struct tm_generation *generation, uint32_t owner,
+			    const struct tm_block *block, uint64_t *replaced)
 {
-	uint64_t key = key_of(block->address, block->domain);
+	uint64_t address = block->address, hash = tm_hash(address);
+	uint64_t key = key_of(address, block->domain);
+	struct tm_lock *lock = shard_lock_of(generation, hash);
+	enum table_result result = TABLE_NONE;
 	struct tm_segment *segment;
 	struct place old, place;
 
+	*replaced = 0;
+	if (unlikely(!is_recordable(address) || block->size > TM_MAX_SIZE))
+		return TABLE_DROPPED;
+	if (unlikely(!shard_lock(generation, lock, owner)))
+		return TABLE_DROPPED;
 	for (;;) {
 		bool has_room;
 
-		segment = segment_of(lock->directory, hash);
-		has_room = find_room(segment, hash, block->size, &place);
+		segment = locked_segment(lock, hash);
+		has_room = find_room(segment, address, block->size, &place);
 		if (likely(has_room && place.passed < FAR))
 			break;
 		if (segment_split(generation, shard_of(generation, hash), lock, hash, has_room))
 			continue;
 		if (has_room)
 			break;
+		shard_unlock(lock);
 		return TABLE_DROPPED;
 	}
 	/* Where a free was not seen, the old record goes first, so none is half new. */
-	if (unlikely(find(generation, segment, hash, block->address, block->domain, &old))) {
+	if (unlikely(find(generation, segment, address, block->domain, &old))) {
 		*replaced = tm_bucket_size(old.bucket, old.slot);
-		remove_record(segment, hash, &old);
-		store_record(segment, hash, &place, key, block->size, block->traceback);
-		return TABLE_FOUND;
+		remove_record(segment, &old);
+		result = TABLE_FOUND;
 	}
-	store_record(segment, hash, &place, key, block->size, block->traceback);
-	return TABLE_NONE;
-}
-
-enum table_result table_put(struct tm_generation *generation, uint32_t owner,
-			    const struct tm_block *block, uint64_t *replaced)
-{
-	uint64_t address = block->address, size = block->size, hash = tm_hash(address);
-	uint64_t key = key_of(address, block->domain);
-	struct tm_lock *lock = lock_of(generation, hash);
-	enum table_result result = TABLE_NONE;
-	struct tm_bucket *bucket;
-	uint32_t room;
-
-	*replaced = 0;
-	if (unlikely(!is_recordable(address) || size > TM_MAX_SIZE))
-		return TABLE_DROPPED;
-	if (unlikely(!lock_take(&lock->word, owner)))
-		return TABLE_DROPPED;
-	bucket = &locked_segment(generation, lock, hash)->bucket[tm_first_bucket(hash)];
-	room = slots_free(bucket);
-	if (likely(room && !is_large(size) && !slots_like(bucket, key) &&
-		   !passed_count(bucket, tm_passed_shift(hash)))) {
-		uint32_t slot = (uint32_t)__builtin_ctz(room);
-
-		bucket->traceback[slot] = block->traceback;
-		store_release(&bucket->key[slot], key | size);
-	} else {
-		result = put_further(generation, lock, hash, block, replaced);
-	}
-	lock_release(&lock->word);
+	store_record(segment, &place, key, block->size, block->traceback);
+	shard_unlock(lock);
 	return result;
-}
-
-/* The same for a record that is not as most are; the lock is held. */
-static TM_NOINLINE enum table_result take_further(struct tm_generation *generation,
-						  struct tm_lock *lock, uint64_t hash,
-						  struct tm_block *ret)
-{
-	struct tm_segment *segment = segment_of(lock->directory, hash);
-	struct place place;
-
-	if (!find(generation, segment, hash, ret->address, ret->domain, &place)) {
-		shard_of(generation, hash)->untracked_frees++;
-		return TABLE_NONE;
-	}
-	read_record(&place, ret);
-	remove_record(segment, hash, &place);
-	return TABLE_FOUND;
 }
 
 enum table_result table_take(struct tm_generation *generation, uint32_t owner, uint64_t address,
 			     uint32_t domain, struct tm_block *ret)
 {
-	uint64_t hash = tm_hash(address), size;
-	struct tm_lock *lock = lock_of(generation, hash);
-	enum table_result result = TABLE_FOUND;
-	struct tm_bucket *bucket;
-	uint32_t slots, slot;
+	uint64_t hash = tm_hash(address);
+	struct tm_lock *lock = shard_lock_of(generation, hash);
+	enum table_result result = TABLE_NONE;
+	struct tm_segment *segment;
+	struct place place;
 
 	if (unlikely(!is_recordable(address)))
 		return TABLE_NONE;
-	if (unlikely(!lock_take(&lock->word, owner)))
+	if (unlikely(!shard_lock(generation, lock, owner)))
 		return TABLE_DROPPED;
-	ret->address = address;
-	ret->domain = domain;
-	bucket = &locked_segment(generation, lock, hash)->bucket[tm_first_bucket(hash)];
-	slots = slots_like(bucket, key_of(address, 0));
-	slot = (uint32_t)__builtin_ctz(slots | 1u << (TM_BUCKET_SLOTS - 1));
-	size = bucket->key[slot] & TM_KEY_SIZE_MASK;
-	if (likely(slots && !domain && size != TM_KEY_LARGE)) {
-		ret->size = size;
-		ret->traceback = bucket->traceback[slot];
-		store_release(&bucket->key[slot], UINT64_C(0));
+	segment = locked_segment(lock, hash);
+	if (likely(find(generation, segment, address, domain, &place))) {
+		ret->address = address;
+		ret->domain = domain;
+		read_record(&place, ret);
+		remove_record(segment, &place);
+		result = TABLE_FOUND;
 	} else {
-		result = take_further(generation, lock, hash, ret);
+		shard_of(generation, hash)->untracked_frees++;
 	}
-	lock_release(&lock->word);
+	shard_unlock(lock);
 	return result;
 }
 
@@ -499,8 +464,8 @@ bool table_find(const struct tm_generation *generation, uint64_t address, uint32
 
 	if (!is_recordable(address) ||
 	    !find(generation,
-		  segment_of(load_acquire(&shard_of(generation, hash)->directory), hash), hash,
-		  address, domain, &place))
+		  segment_of(load_acquire(&shard_of(generation, hash)->directory), hash), address,
+		  domain, &place))
 		return false;
 	ret->address = address;
 	ret->domain = domain;

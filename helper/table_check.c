@@ -10,17 +10,18 @@
 
 /* Whether the record is found, where it is and not twice, and counted where it passed. */
 static bool record_is_valid(const struct tm_generation *generation,
-			    const struct tm_segment *segment, uint32_t at, uint32_t slot)
+			    const struct tm_segment *segment, const struct tm_bucket *bucket,
+			    uint32_t slot)
 {
-	const struct tm_bucket *bucket = &segment->bucket[at];
-	uint64_t key = bucket->key[slot], hash = tm_hash(tm_key_address(key));
-	uint32_t i, traceback = bucket->traceback[slot];
+	uint64_t key = bucket->key[slot], address = tm_key_address(key), hash = tm_hash(address);
+	uint64_t at = tm_first_bucket(address, hash);
+	uint32_t traceback = bucket->traceback[slot];
 	struct tm_block found;
 
-	for (i = tm_first_bucket(hash); i != at; i = next_bucket(i, hash))
-		if (!passed_count(&segment->bucket[i], tm_passed_shift(hash)))
+	for (; bucket_at(segment, at) != bucket; at = next_bucket(at, hash))
+		if (!passed_count(bucket_at(segment, at), tm_passed_shift(hash)))
 			return false;
-	return table_find(generation, tm_key_address(key),
+	return table_find(generation, address,
 			  key & TM_KEY_FOREIGN ? traceback_domain(generation, traceback) : 0,
 			  &found) &&
 	       found.size == tm_bucket_size(bucket, slot) && found.traceback == traceback;
@@ -30,20 +31,22 @@ static bool record_is_valid(const struct tm_generation *generation,
 static bool counts_are_valid(const struct tm_segment *segment, uint32_t shift)
 {
 	uint8_t counts[TM_SEGMENT_BUCKETS];
-	uint32_t i, slot, at;
+	uint32_t i, slot;
 
 	for (i = 0; i < TM_SEGMENT_BUCKETS; i++)
 		counts[i] = 0;
 	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
 		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
-			uint64_t key = segment->bucket[i].key[slot];
-			uint64_t hash = tm_hash(tm_key_address(key));
+			uint64_t key = segment->bucket[i].key[slot], address = tm_key_address(key);
+			uint64_t hash = tm_hash(address), at = tm_first_bucket(address, hash);
 
 			if (!tm_key_is_block(key) || tm_passed_shift(hash) != shift)
 				continue;
-			for (at = tm_first_bucket(hash); at != i; at = next_bucket(at, hash))
-				if (counts[at] < TM_PASSED_MANY)
-					counts[at]++;
+			for (; at != i * sizeof(struct tm_bucket); at = next_bucket(at, hash)) {
+				uint8_t *count = &counts[at / sizeof(struct tm_bucket)];
+
+				*count += *count < TM_PASSED_MANY;
+			}
 		}
 	}
 	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
@@ -65,8 +68,8 @@ static bool segment_is_valid(const struct tm_generation *generation, uint64_t wo
 
 		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
 			uint64_t key = segment->bucket[i].key[slot];
-			bool is_rest = tm_key_is_block(before) &&
-				       (before & TM_KEY_SIZE_MASK) == TM_KEY_LARGE;
+			bool is_rest =
+				tm_key_is_block(before) && tm_key_size(before) == TM_KEY_LARGE;
 
 			if (tm_key_is_size(key) != is_rest)
 				return false;
@@ -75,10 +78,10 @@ static bool segment_is_valid(const struct tm_generation *generation, uint64_t wo
 				continue;
 			*blocks += 1;
 			if (segment_of(word, tm_hash(tm_key_address(key))) != segment ||
-			    !record_is_valid(generation, segment, i, slot))
+			    !record_is_valid(generation, segment, &segment->bucket[i], slot))
 				return false;
 		}
-		if (tm_key_is_block(before) && (before & TM_KEY_SIZE_MASK) == TM_KEY_LARGE)
+		if (tm_key_is_block(before) && tm_key_size(before) == TM_KEY_LARGE)
 			return false;
 	}
 	for (i = 0; i < 32; i += 4)

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define TM_MAGIC UINT64_C(0x31656c6261746d74) /* "tmtable1", little endian */
-#define TM_LAYOUT_VERSION 3u
+#define TM_LAYOUT_VERSION 4u
 
 #define TM_MAX_FRAMES 1000u
 #define TM_DOMAIN_MALLOC 0u
@@ -27,13 +27,13 @@
 
 /*
  * A cache line of slots for live blocks.  A slot is a key and a traceback:
- *   key        bits 16..63  address of the block
- *              bit  15      TM_KEY_FOREIGN: its domain is not 0
- *              bits  0..14  size in bytes; TM_KEY_LARGE: it stands in the next slot
+ *   key        bits  0..47  address of the block
+ *              bits 48..62  size in bytes; TM_KEY_LARGE: it stands in the next slot
+ *              bit  63      TM_KEY_FOREIGN: its domain is not 0
  *   traceback  id of its innermost node
- * A slot whose key, without its low 15 bits, is TM_KEY_SIZE is no block: these
- * bits and its traceback are bits 32..46 and 0..31 of the size of the block in
- * the slot before it.
+ * A slot whose key, without its size, is TM_KEY_SIZE is no block: its size and
+ * its traceback are bits 32..46 and 0..31 of the size of the block in the slot
+ * before it.
  *
  * A key is 0 while its slot is free.  It is stored last when a block is
  * recorded and first set to 0 when the record goes; so who finds a key finds
@@ -47,13 +47,13 @@ struct tm_bucket {
 	uint32_t passed;                     /* likewise; see below */
 };
 
-#define TM_KEY_ADDRESS_SHIFT 16
-#define TM_KEY_FOREIGN UINT64_C(0x8000)
-#define TM_KEY_SIZE_MASK UINT64_C(0x7fff)
-#define TM_KEY_LARGE UINT64_C(0x7fff)
-#define TM_KEY_SIZE UINT64_C(0x10000)
 #define TM_ADDRESS_BITS 48
 #define TM_ADDRESS_MASK ((UINT64_C(1) << TM_ADDRESS_BITS) - 1)
+#define TM_KEY_SIZE_SHIFT TM_ADDRESS_BITS
+#define TM_KEY_SIZE_MASK (TM_KEY_LARGE << TM_KEY_SIZE_SHIFT)
+#define TM_KEY_LARGE UINT64_C(0x7fff)
+#define TM_KEY_FOREIGN (UINT64_C(1) << 63)
+#define TM_KEY_SIZE (TM_KEY_FOREIGN | 1)
 #define TM_MAX_SIZE ((UINT64_C(1) << 47) - 1)
 
 /*
@@ -93,58 +93,52 @@ struct tm_shard {
 };
 
 #define TM_SHARD_BITS 6
-#define TM_SHARDS (1u << TM_SHARD_BITS)
+#define TM_FIRST_SHARD (1u << (TM_SHARD_BITS - 2))
+#define TM_SHARDS ((1u << TM_SHARD_BITS) - TM_FIRST_SHARD)
 #define TM_MAX_DEPTH 19u
 #define TM_DIRECTORY_DEPTH_MASK UINT64_C(63)
 #define TM_SEGMENT_DEPTH_MASK UINT64_C(4095)
 
 /*
- * Allocators hand out addresses in order: the blocks of 512 bytes of memory are
- * looked for in eight buckets that follow each other, one for each 64 bytes.
- * No more of them than a segment has slots, so that a split can part any two.
+ * Allocators hand out addresses in order: the blocks of a group of 512 bytes of
+ * memory are looked for in eight buckets or nine that follow each other, one for
+ * each 64 bytes.  Only the low four bits, which are the same for the blocks of an
+ * allocator, part a group: so a split can part any that fill a segment.
  */
+#define TM_LINE_SHIFT 6
+#define TM_GROUP_BITS 9
+#define TM_GROUP_MASK (((UINT64_C(1) << TM_GROUP_BITS) - 1) & ~UINT64_C(15))
+#define TM_GOLDEN UINT64_C(0x9e3779b97f4a7c15) /* 2^64 divided by the golden ratio */
+
 static inline uint64_t tm_hash(uint64_t address)
 {
-	uint64_t line = address >> 6 & 7;
-
-	return (address >> 9) * UINT64_C(0x9e3779b97f4a7c15) + (line << 32);
+	return (address & ~TM_GROUP_MASK) *
+	       (TM_GOLDEN >> TM_GROUP_BITS | TM_GOLDEN << (64 - TM_GROUP_BITS));
 }
 
-static inline uint32_t tm_first_bucket(uint64_t hash)
+static inline uint64_t tm_half(uint64_t hash)
 {
-	return (uint32_t)(hash >> 32) % TM_SEGMENT_BUCKETS;
-}
-
-static inline uint32_t tm_bucket_step(uint64_t hash)
-{
-	return (uint32_t)(hash >> 20) % TM_SEGMENT_BUCKETS | 1;
-}
-
-static inline uint32_t tm_passed_shift(uint64_t hash)
-{
-	return (uint32_t)(hash >> 28) % 8 * 4;
+	return hash >> 32 | UINT64_C(1) << 31;
 }
 
 /*
- * The hash's upper half bent so that the last shard gets about twice as many
- * blocks as the first, as 2^x bends a line: so their segments are split at
- * different times, and the sum of the memory grows evenly.
+ * The hash's upper half squared: 2^62 at least.  So the first shard gets twice as
+ * many blocks as the last: their segments are split at different times, and the
+ * sum of the memory grows evenly.  Shard and directory take the highest bits.
  */
-static inline uint32_t tm_bent(uint64_t hash)
+static inline uint64_t tm_bent(uint64_t hash)
 {
-	uint64_t x = hash >> 32;
-
-	return (uint32_t)(x + ((x * (UINT32_MAX - x) >> 32) * 11 >> 5));
+	return tm_half(hash) * tm_half(hash);
 }
 
-static inline uint32_t tm_shard_of(uint32_t bent)
+static inline uint32_t tm_shard_of(uint64_t bent)
 {
-	return bent >> (32 - TM_SHARD_BITS);
+	return (uint32_t)(bent >> (64 - TM_SHARD_BITS)) - TM_FIRST_SHARD;
 }
 
-static inline uint32_t tm_entry_of(uint32_t bent, uint32_t depth)
+static inline uint32_t tm_entry_of(uint64_t bent, uint32_t depth)
 {
-	return bent << TM_SHARD_BITS >> 1 >> (31 - depth);
+	return (uint32_t)(bent << TM_SHARD_BITS >> 1 >> (63 - depth));
 }
 
 static inline uint32_t tm_shard_index(uint64_t address)
@@ -157,15 +151,33 @@ static inline uint32_t tm_directory_index(uint64_t address, uint32_t depth)
 	return tm_entry_of(tm_bent(tm_hash(address)), depth);
 }
 
+/* How far from its segment's begin the first bucket is, in bytes. */
+static inline uint64_t tm_first_bucket(uint64_t address, uint64_t hash)
+{
+	return (tm_half(hash) + (address >> (TM_LINE_SHIFT - 6))) &
+	       (TM_SEGMENT_BUCKETS - 1) * sizeof(struct tm_bucket);
+}
+
+/* In bytes, too. */
+static inline uint64_t tm_bucket_step(uint64_t hash)
+{
+	return ((hash >> 20) % TM_SEGMENT_BUCKETS | 1) * sizeof(struct tm_bucket);
+}
+
+static inline uint32_t tm_passed_shift(uint64_t hash)
+{
+	return (uint32_t)(hash >> 32) & 28;
+}
+
 static inline uint64_t tm_key_address(uint64_t key)
 {
-	return key >> TM_KEY_ADDRESS_SHIFT;
+	return key & TM_ADDRESS_MASK;
 }
 
 /* Whether it stands for a block: it is neither free nor the rest of a size. */
 static inline int tm_key_is_block(uint64_t key)
 {
-	return key >> TM_KEY_ADDRESS_SHIFT > TM_KEY_SIZE >> TM_KEY_ADDRESS_SHIFT;
+	return tm_key_address(key) > 1;
 }
 
 static inline int tm_key_is_size(uint64_t key)
@@ -173,14 +185,19 @@ static inline int tm_key_is_size(uint64_t key)
 	return (key & ~TM_KEY_SIZE_MASK) == TM_KEY_SIZE;
 }
 
+/* 15 bits of a size: TM_KEY_LARGE if these are not all of it. */
+static inline uint64_t tm_key_size(uint64_t key)
+{
+	return key >> TM_KEY_SIZE_SHIFT & TM_KEY_LARGE;
+}
+
 /* The size of the block in this slot. */
 static inline uint64_t tm_bucket_size(const struct tm_bucket *bucket, uint32_t slot)
 {
-	uint64_t size = bucket->key[slot] & TM_KEY_SIZE_MASK;
+	uint64_t size = tm_key_size(bucket->key[slot]);
 
 	if (size == TM_KEY_LARGE && slot + 1 < TM_BUCKET_SLOTS)
-		size = (bucket->key[slot + 1] & TM_KEY_SIZE_MASK) << 32 |
-		       bucket->traceback[slot + 1];
+		size = tm_key_size(bucket->key[slot + 1]) << 32 | bucket->traceback[slot + 1];
 	return size;
 }
 
@@ -211,17 +228,28 @@ struct tm_node {
 /* ---- counters --------------------------------------------------------- */
 
 /*
- * What one thread added since it last told the generation.  A thread tells it
- * when |delta| exceeds TM_COUNTER_BATCH, so the peak of many threads is exact
- * to TM_COUNTER_BATCH a thread, and that of one thread is exact.
- * current = generation.current + sum of delta
- * peak    = max(generation.peak, current, generation.current + max_delta of a lone thread)
+ * What one thread added since it last told the generation, its delta, is
+ * highest - room.  A thread tells it when that exceeds TM_COUNTER_BATCH, or is
+ * that much below the highest it was; so the peak of many threads is exact to
+ * TM_COUNTER_BATCH a thread, and that of one thread is exact.
+ * current = generation.current + sum of the deltas
+ * peak    = max(generation.peak, current, generation.current + highest of a lone thread)
  */
 struct tm_counter {
-	int64_t delta;     /* bytes; written by its thread alone */
-	int64_t max_delta; /* bytes, highest delta since the last telling; likewise */
-	uint64_t reserved[6];
+	int32_t room;    /* bytes below the highest; negative: above it; written by … */
+	int32_t highest; /* bytes, the highest delta since the last telling; … its thread alone */
+	uint64_t reserved[7];
 };
+
+static inline int64_t tm_counter_delta(const struct tm_counter *counter)
+{
+	return (int64_t)counter->highest - counter->room;
+}
+
+static inline int64_t tm_counter_highest(const struct tm_counter *counter)
+{
+	return (int64_t)counter->highest - (counter->room < 0 ? counter->room : 0);
+}
 
 #define TM_COUNTER_BATCH 65536
 #define TM_MAX_THREADS 16384u

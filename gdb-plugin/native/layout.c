@@ -30,7 +30,8 @@ struct field {
 		 : KIND_UNSIGNED, uint16_t \
 		 : KIND_UNSIGNED, uint32_t \
 		 : KIND_UNSIGNED, uint64_t \
-		 : KIND_UNSIGNED, int64_t  \
+		 : KIND_UNSIGNED, int32_t  \
+		 : KIND_SIGNED, int64_t    \
 		 : KIND_SIGNED, default    \
 		 : KIND_BYTES)
 #define STRUCT(s)                                         \
@@ -65,8 +66,8 @@ static const struct field fields[] = {
 	FIELD(tm_node, next),
 
 	STRUCT(tm_counter),
-	FIELD(tm_counter, delta),
-	FIELD(tm_counter, max_delta),
+	FIELD(tm_counter, room),
+	FIELD(tm_counter, highest),
 	FIELD(tm_counter, reserved),
 
 	STRUCT(tm_generation),
@@ -219,7 +220,7 @@ static const struct constant constants[] = {
 	CONSTANT(DOMAIN_MALLOC),
 	CONSTANT(DOMAIN_MMAP),
 	CONSTANT(BUCKET_SLOTS),
-	CONSTANT(KEY_ADDRESS_SHIFT),
+	CONSTANT(KEY_SIZE_SHIFT),
 	CONSTANT(KEY_FOREIGN),
 	CONSTANT(KEY_SIZE_MASK),
 	CONSTANT(KEY_LARGE),
@@ -230,6 +231,7 @@ static const struct constant constants[] = {
 	CONSTANT(SEGMENT_BUCKETS),
 	CONSTANT(PASSED_MANY),
 	CONSTANT(SHARD_BITS),
+	CONSTANT(FIRST_SHARD),
 	CONSTANT(SHARDS),
 	CONSTANT(MAX_DEPTH),
 	CONSTANT(DIRECTORY_DEPTH_MASK),
@@ -292,6 +294,8 @@ static PyObject *field_value(const struct field *field, const char *from)
 	if (field->kind == KIND_BYTES)
 		return PyBytes_FromStringAndSize(from, (Py_ssize_t)field->size);
 	memcpy(&value, from, field->size);
+	if (field->kind == KIND_SIGNED && field->size == sizeof(int32_t))
+		return PyLong_FromLong((int32_t)value);
 	if (field->kind == KIND_SIGNED)
 		return PyLong_FromLongLong((long long)value);
 	return PyLong_FromUnsignedLongLong(value);

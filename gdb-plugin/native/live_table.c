@@ -264,7 +264,7 @@ static int read_block(const struct tm_live_table *table, const struct tm_live_se
 {
 	const struct tm_live_shard *shard = &table->shards[segment->shard];
 	uint64_t key = bucket->key[slot];
-	uint32_t bent;
+	uint64_t bent;
 
 	if (!tm_key_is_block(key))
 		return 0;
@@ -337,7 +337,7 @@ _Static_assert(TM_MAX_THREADS % COUNTERS_AT_ONCE == 0, "pieces of the same size"
 
 struct counter_sum {
 	int64_t delta;
-	int64_t lone_max_delta;
+	int64_t lone_highest;
 	uint32_t used;
 };
 
@@ -352,12 +352,11 @@ static struct tm_error *sum_counters(const struct tm_memory *memory, uint64_t ad
 		error = tm_live_read(memory, address + first * sizeof(*counters), counters,
 				     sizeof(counters), "the counters");
 		for (uint32_t i = 0; i < COUNTERS_AT_ONCE && !error; i++) {
-			if (!counters[i].delta && !counters[i].max_delta)
+			if (!counters[i].room && !counters[i].highest)
 				continue;
 			sum->used++;
-			sum->lone_max_delta = counters[i].max_delta;
-			if (__builtin_add_overflow(sum->delta, counters[i].delta, &sum->delta))
-				error = DAMAGED("its counters add up to more than 2^63 bytes");
+			sum->lone_highest = tm_counter_highest(&counters[i]);
+			sum->delta += tm_counter_delta(&counters[i]);
 		}
 	}
 	return error;
@@ -378,7 +377,7 @@ struct tm_error *tm_live_counts_read(const struct tm_memory *memory,
 	if (error)
 		return error;
 	if (__builtin_add_overflow(generation->current, sum.delta, &current) ||
-	    __builtin_add_overflow(generation->current, sum.lone_max_delta, &lone))
+	    __builtin_add_overflow(generation->current, sum.lone_highest, &lone))
 		return DAMAGED("its counters add up to more than 2^63 bytes");
 	if (current > peak)
 		peak = current;

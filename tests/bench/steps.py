@@ -17,7 +17,7 @@ COMPONENTS = {"entry.S": "entry", "hooks.c": "guard", "guard.h": "guard",
               "fullwalk.c": "unwind", "cfi.c": "unwind", "cfi.h": "unwind", "modules.c": "unwind",
               "modules.h": "unwind", "expression.c": "unwind", "traceback.c": "intern",
               "traceback.h": "intern", "recall.h": "recall",
-              "table.c": "table", "table.h": "table",
+              "table.c": "table", "table.h": "table", "table_usual.h": "table",
               "segment.c": "table", "segment.h": "table", "counter.h": "counters"}
 # Belong to the code that they are inlined into.
 SHARED = ("tm_layout.h", "arch.h", "lock.h", "helper.h")

@@ -11,14 +11,14 @@ import subprocess
 
 from gdbsession import BUILD
 
-KEY_FOREIGN = 0x8000
-KEY_SIZE_MASK = KEY_LARGE = 0x7fff
+KEY_FOREIGN = 1 << 63
+KEY_LARGE = 0x7fff
 BUCKET_SLOTS = 5
 NODE_ADDRESS_MASK = (1 << 56) - 1
 NODE_ROOT = 1 << 63
 NODE_TRUNCATED = 1 << 62
 MAGIC = b"tmtable1"
-SHARDS = 64
+SHARDS = 48
 NODES_PER_CHUNK = 65536
 
 DUMP_OFFSETS = """
@@ -105,17 +105,17 @@ class Table:
         if self.generation_read != generation["id"]:
             self.generation_read, self.nodes, self.domains = generation["id"], {}, {}
         for index in range(SHARDS):
-            shard = self.fields("tm_shard",
-                                generation["shards"] + index * self.layout["tm_shard"]["sizeof"])
-            depth = shard["directory"] & 63
-            directory = shard["directory"] & ~63
+            word = self.fields("tm_shard", generation["shards"]
+                               + index * self.layout["tm_shard"]["sizeof"])["directory"]
+            depth, directory = word & 63, word & ~63
             if not directory:
                 continue
             entries = [entry & ~4095 for entry in struct.unpack(
                 f"<{1 << depth}Q", self.memory.read(directory, 8 << depth))]
             for segment in set(entries):
                 for address, foreign, size, node in self.records(segment):
-                    if self.owner(address, index, entries, depth) != segment:
+                    shard, entry = self.entry(address, depth)
+                    if shard != index or entries[entry] != segment:
                         continue
                     if foreign != bool(domain) or domain and self.root(node) != domain:
                         continue
@@ -130,25 +130,19 @@ class Table:
         for bucket in struct.iter_unpack("<5Q5I4x", data):
             keys, values = bucket[:BUCKET_SLOTS], bucket[BUCKET_SLOTS:]
             for slot, key in enumerate(keys):
-                if key >> 16 <= 1:
+                address, size = key & (1 << 48) - 1, key >> 48 & KEY_LARGE
+                if address <= 1:
                     continue
-                size = key & KEY_SIZE_MASK
                 if size == KEY_LARGE:
-                    size = (keys[slot + 1] & KEY_SIZE_MASK) << 32 | values[slot + 1]
-                yield key >> 16, bool(key & KEY_FOREIGN), size, values[slot]
+                    size = (keys[slot + 1] >> 48 & KEY_LARGE) << 32 | values[slot + 1]
+                yield address, bool(key & KEY_FOREIGN), size, values[slot]
 
     @staticmethod
-    def entry(address):
-        """(shard, the bits behind it of which directories take the first)"""
-        whole = (address >> 9) * 0x9e3779b97f4a7c15 + ((address >> 6 & 7) << 32)
-        half = whole >> 32 & 0xffffffff
-        bent = half + ((half * (0xffffffff - half) >> 32) * 11 >> 5)
-        return bent >> 26, bent & 0x3ffffff
-
-    @classmethod
-    def owner(cls, address, shard, entries, depth):
-        found, bits = cls.entry(address)
-        return entries[bits >> 26 - depth] if found == shard else None
+    def entry(address, depth):
+        """(shard, entry of its directory of this depth) where an address belongs"""
+        factor = (0x9e3779b97f4a7c15 * (1 + (1 << 64)) >> 9) % (1 << 64)
+        half = (address & ~0x1f0) * factor >> 32 & 0xffffffff | 1 << 31
+        return (half * half >> 58) - 16, (half * half >> 58 - depth) % (1 << depth)
 
     def root(self, node):
         """The domain that a traceback leads to."""

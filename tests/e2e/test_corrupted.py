@@ -58,10 +58,10 @@ class Corrupted(TestCase):
         """{struct: address of one that matters}"""
         header = table.fields("tm_header", table.header)
         generation = table.fields("tm_generation", header["generation"])
-        index, bits = table.entry(self.block)
-        shard = generation["shards"] + index * self.layout["tm_shard"]["sizeof"]
+        shard = (generation["shards"]
+                 + table.entry(self.block, 0)[0] * self.layout["tm_shard"]["sizeof"])
         directory = table.fields("tm_shard", shard)["directory"]
-        entry = (directory & ~63) + 8 * (bits >> 26 - (directory & 63))
+        entry = (directory & ~63) + 8 * table.entry(self.block, directory & 63)[1]
         segment = int.from_bytes(table.memory.read(entry, 8), "little") & ~4095
         slots = table.memory.read(segment, self.layout["tm_segment"]["sizeof"])
         bucket = segment + (max(slots.find(self.block.to_bytes(6, "little")), 0) & ~63)

@@ -46,9 +46,9 @@ class Table:
 
     @staticmethod
     def shard(address):
-        whole = (address >> 9) * 0x9e3779b97f4a7c15 + ((address >> 6 & 7) << 32)
-        half = whole >> 32 & 0xffffffff
-        return half + ((half * (0xffffffff - half) >> 32) * 11 >> 5) >> 26
+        factor = (0x9e3779b97f4a7c15 * (1 + (1 << 64)) >> 9) % (1 << 64)
+        half = (address & ~0x1f0) * factor >> 32 & 0xffffffff | 1 << 31
+        return (half * half >> 58) - 16
 
     @staticmethod
     def segment(blocks):
@@ -56,8 +56,9 @@ class Table:
         buckets = b""
         for address, size in blocks:
             large = size >= LAYOUT["KEY_LARGE"]
-            keys = [address << LAYOUT["KEY_ADDRESS_SHIFT"] | min(size, LAYOUT["KEY_LARGE"]),
-                    (LAYOUT["KEY_SIZE"] | size >> 32) * large, 0, 0, 0]
+            shift = LAYOUT["KEY_SIZE_SHIFT"]
+            keys = [address | min(size, LAYOUT["KEY_LARGE"]) << shift,
+                    (LAYOUT["KEY_SIZE"] | size >> 32 << shift) * large, 0, 0, 0]
             buckets += _tm.encode("tm_bucket", {
                 "key": struct.pack("<5Q", *keys),
                 "traceback": struct.pack("<5I", 3, (size & 0xffffffff) * large, 0, 0, 0)})

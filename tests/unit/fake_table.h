@@ -105,10 +105,12 @@ static void put_slot(struct fake *fake, uint64_t entry, uint64_t key, uint64_t s
 		for (slot = 0; slot + (uint32_t)large < TM_BUCKET_SLOTS; slot++) {
 			if (bucket->key[slot] || (large && bucket->key[slot + 1]))
 				continue;
-			bucket->key[slot] = key | (large ? TM_KEY_LARGE : size);
+			bucket->key[slot] = key | (large ? TM_KEY_LARGE : size)
+							  << TM_KEY_SIZE_SHIFT;
 			bucket->traceback[slot] = node;
 			if (large) {
-				bucket->key[slot + 1] = TM_KEY_SIZE | size >> 32;
+				bucket->key[slot + 1] =
+					TM_KEY_SIZE | size >> 32 << TM_KEY_SIZE_SHIFT;
 				bucket->traceback[slot + 1] = (uint32_t)size;
 			}
 			return;
@@ -119,13 +121,12 @@ static void put_slot(struct fake *fake, uint64_t entry, uint64_t key, uint64_t s
 /* A block of another domain than 0. */
 static inline void fake_foreign(struct fake *fake, uint64_t address, uint64_t size, uint32_t node)
 {
-	put_slot(fake, *fake_entry(fake, address), address << TM_KEY_ADDRESS_SHIFT | TM_KEY_FOREIGN,
-		 size, node);
+	put_slot(fake, *fake_entry(fake, address), address | TM_KEY_FOREIGN, size, node);
 }
 
 static void fake_block(struct fake *fake, uint64_t address, uint64_t size, uint32_t node)
 {
-	put_slot(fake, *fake_entry(fake, address), address << TM_KEY_ADDRESS_SHIFT, size, node);
+	put_slot(fake, *fake_entry(fake, address), address, size, node);
 }
 
 static void fake_init(struct fake *fake, uint32_t depth)

@@ -107,8 +107,7 @@ static void free_and_misplaced_slots_do_not_count(void **state)
 	/* in the middle of a split: the other half still holds a copy */
 	for (uint64_t other = address;; other += 4096) {
 		if (*fake_entry(&fake, other) != *fake_entry(&fake, address)) {
-			put_slot(&fake, *fake_entry(&fake, other), address << TM_KEY_ADDRESS_SHIFT,
-				 64, node);
+			put_slot(&fake, *fake_entry(&fake, other), address, 64, node);
 			break;
 		}
 	}
@@ -117,7 +116,7 @@ static void free_and_misplaced_slots_do_not_count(void **state)
 	bucket = fake_bucket(&fake, *fake_entry(&fake, address), 0);
 	bucket->traceback[0] = 0xffffffff;
 	bucket->traceback[1] = 0xffffffff;
-	bucket->key[2] = TM_KEY_SIZE | 77;
+	bucket->key[2] = TM_KEY_SIZE | UINT64_C(77) << TM_KEY_SIZE_SHIFT;
 	bucket->traceback[2] = 0xffffffff;
 	bucket->passed = 0xffffffff;
 	take(&fake, &image, &view);
@@ -276,25 +275,25 @@ static void counters_are_exact_for_one_thread(void **state)
 	generation->current = 1000;
 	generation->peak = 1200;
 	counters = at(&fake, fake.counters);
-	counters[7] = (struct tm_counter){.delta = -100, .max_delta = 500};
+	counters[7] = (struct tm_counter){.room = 600, .highest = 500};
 	shards = at(&fake, fake.shards);
 	for (uint64_t i = 0; i < 11; i++)
 		fake_block(&fake, 0x5000 + 4096 * i, 16, fake_node(&fake, TM_NODE_ROOT | i, 0));
-	shards[60].untracked_frees = 9;
+	shards[40].untracked_frees = 9;
 	assert_null(tm_image_status(&memory, fake.header, &status));
 	assert_int_equal(status.counts.current, 900);
 	assert_int_equal(status.counts.peak, 1500);
 	assert_int_equal(status.blocks, 11);
 	assert_int_equal(status.tracebacks, 11);
 	assert_int_equal(status.untracked_frees, 9);
-	counters[8].delta = 10; /* of two threads, nobody knows what came first */
+	counters[8].room = -10; /* of two threads, nobody knows what came first */
 	assert_null(tm_image_status(&memory, fake.header, &status));
 	assert_int_equal(status.counts.current, 910);
 	assert_int_equal(status.counts.peak, 1200);
-	counters[8].delta = -5000;
+	counters[8].room = 5000;
 	assert_null(tm_image_status(&memory, fake.header, &status));
 	assert_int_equal(status.counts.current, 0);
-	counters[8].delta = INT64_MIN;
+	generation->current = INT64_MIN;
 	struct tm_error *error = tm_image_status(&memory, fake.header, &status);
 
 	assert_non_null(error);
@@ -365,7 +364,7 @@ static void damage_has_a_clear_line(void **state)
 	((struct tm_module_list *)at(&fake, fake.modules))->count = 2;
 
 	header->version = 1;
-	assert_damage(&fake, "has layout version 1, this plugin reads version 3");
+	assert_damage(&fake, "has layout version 1, this plugin reads version 4");
 	header->version = TM_LAYOUT_VERSION;
 	header->self++;
 	assert_damage(&fake, "does not describe itself");

@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "arena.h"
-#include "lock.h"
-#include "table.h"
+#include "segment.h"
+#include "table_usual.h"
 #include "traceback.h"
 
 struct tm_header tm_header;
@@ -40,12 +40,25 @@ static void free_generation(struct tm_generation *generation)
 	free(generation);
 }
 
+/* As the hooks do it: the short way, or the long one. */
 static enum table_result put(struct tm_generation *generation, uint64_t address, uint64_t size,
 			     uint32_t traceback, uint64_t *replaced)
 {
 	struct tm_block block = {address, size, traceback, 0};
 
+	*replaced = 0;
+	if (table_put_usual(generation, OWNER, address, size, traceback))
+		return TABLE_NONE;
 	return table_put(generation, OWNER, &block, replaced);
+}
+
+static enum table_result take(struct tm_generation *generation, uint64_t address,
+			      struct tm_block *ret)
+{
+	ret->address = address;
+	if (table_take_usual(generation, OWNER, address, &ret->size))
+		return TABLE_FOUND;
+	return table_take(generation, OWNER, address, 0, ret);
 }
 
 static bool is_valid(const struct tm_generation *generation)
@@ -202,7 +215,7 @@ static void refuses_what_does_not_fit(void **state)
 
 	(void)state;
 	assert_int_equal(put(generation, 0, 1, 1, &replaced), TABLE_DROPPED);
-	assert_int_equal(put(generation, TM_KEY_SIZE >> TM_KEY_ADDRESS_SHIFT, 1, 1, &replaced),
+	assert_int_equal(put(generation, tm_key_address(TM_KEY_SIZE), 1, 1, &replaced),
 			 TABLE_DROPPED);
 	assert_int_equal(put(generation, TM_ADDRESS_MASK + 1, 1, 1, &replaced), TABLE_DROPPED);
 	assert_int_equal(put(generation, 0x1000, TM_MAX_SIZE + 1, 1, &replaced), TABLE_DROPPED);
@@ -240,15 +253,15 @@ static void counts_untracked_frees(void **state)
 static void refuses_its_own_lock(void **state)
 {
 	struct tm_generation *generation = new_generation();
-	uint32_t *lock = &tm_locks(generation)->shard[tm_shard_index(0x1000)].word;
+	struct tm_lock *lock = shard_lock_of(generation, tm_hash(0x1000));
 	struct tm_block found;
 	uint64_t replaced;
 
 	(void)state;
-	assert_true(lock_take(lock, OWNER));
+	assert_true(shard_lock(generation, lock, OWNER));
 	assert_int_equal(put(generation, 0x1000, 8, 1, &replaced), TABLE_DROPPED);
-	assert_int_equal(table_take(generation, OWNER, 0x1000, 0, &found), TABLE_DROPPED);
-	lock_release(lock);
+	assert_int_equal(take(generation, 0x1000, &found), TABLE_DROPPED);
+	shard_unlock(lock);
 	assert_int_equal(put(generation, 0x1000, 8, 1, &replaced), TABLE_NONE);
 	free_generation(generation);
 }
@@ -282,8 +295,7 @@ static void survives_churn_in_place(void **state)
 	memory = generation->memory;
 	for (turn = 0; turn < 50; turn++) {
 		for (i = turn & 1; i < 20000; i += 2)
-			assert_int_equal(table_take(generation, OWNER, 0x555500000000 + i * 48, 0,
-						    &found),
+			assert_int_equal(take(generation, 0x555500000000 + i * 48, &found),
 					 TABLE_FOUND);
 		for (i = turn & 1; i < 20000; i += 2)
 			assert_int_equal(put(generation, 0x555500000000 + i * 48, i, 3, &replaced),
@@ -393,7 +405,9 @@ static void agrees_with_a_model(void **state)
 		uint32_t size = (uint32_t)next_random() >> 8;
 
 		if (model[i] && next_random() % 4) {
-			assert_int_equal(table_take(generation, OWNER, address, 0, &found),
+			assert_int_equal(turn & 1 ? take(generation, address, &found)
+						  : table_take(generation, OWNER, address, 0,
+							       &found),
 					 TABLE_FOUND);
 			assert_int_equal(found.size, model[i] - 1);
 			model[i] = 0;

@@ -38,12 +38,68 @@ static inline void tm_pause(void)
 	__asm__ volatile("pause");
 }
 
-/* Twice `bits`, and one more if value is below the limit (no comparison may cost a branch). */
-#define TM_APPEND_BELOW(bits, value, limit)          \
-	__asm__("cmpq %2, %1\n\tadcl %0, %0"         \
-		: "+r"(bits)                         \
-		: "r"((uint64_t)(value)), "i"(limit) \
-		: "cc")
+/*
+ * What follows looks at the five slots of a bucket without a branch that depends
+ * on them, or with one that is hardly ever taken: in which slot a block is, nobody
+ * can foretell.  Of an address it compares the lower half.
+ */
+
+/* The slots that are free, a bit each. */
+static inline uint32_t tm_free_slots(const struct tm_bucket *bucket)
+{
+	uint32_t found;
+
+	__asm__("xorl %0, %0\n\t"
+		"cmpq $1, %5\n\tadcl %0, %0\n\t"
+		"cmpq $1, %4\n\tadcl %0, %0\n\t"
+		"cmpq $1, %3\n\tadcl %0, %0\n\t"
+		"cmpq $1, %2\n\tadcl %0, %0\n\t"
+		"cmpq $1, %1\n\tadcl %0, %0"
+		: "=&r"(found)
+		: "m"(bucket->key[0]), "m"(bucket->key[1]), "m"(bucket->key[2]),
+		  "m"(bucket->key[3]), "m"(bucket->key[4])
+		: "cc");
+	return found;
+}
+
+/* False: no slot has this address. */
+static TM_INLINE bool tm_may_hold(const struct tm_bucket *bucket, uint64_t address)
+{
+	__asm__ goto("cmpl %k0, %1\n\tje %l[found]\n\t"
+		     "cmpl %k0, %2\n\tje %l[found]\n\t"
+		     "cmpl %k0, %3\n\tje %l[found]\n\t"
+		     "cmpl %k0, %4\n\tje %l[found]\n\t"
+		     "cmpl %k0, %5\n\tje %l[found]"
+		     :
+		     : "r"(address), "m"(bucket->key[0]), "m"(bucket->key[1]), "m"(bucket->key[2]),
+		       "m"(bucket->key[3]), "m"(bucket->key[4])
+		     : "cc"
+		     : found);
+	return false;
+found:
+	return true;
+}
+
+/* The slot's key that has this address, if one has it. */
+static inline uint64_t *tm_key_like(struct tm_bucket *bucket, uint64_t address)
+{
+	uint64_t *found = &bucket->key[4], *each;
+
+	__asm__("leaq %5, %1\n\tcmpl %k2, %5\n\tcmoveq %1, %0\n\t"
+		"leaq %4, %1\n\tcmpl %k2, %4\n\tcmoveq %1, %0\n\t"
+		"leaq %3, %1\n\tcmpl %k2, %3\n\tcmoveq %1, %0\n\t"
+		"leaq %6, %1\n\tcmpl %k2, %6\n\tcmoveq %1, %0"
+		: "+&r"(found), "=&r"(each)
+		: "r"(address), "m"(bucket->key[1]), "m"(bucket->key[2]), "m"(bucket->key[3]),
+		  "m"(bucket->key[0])
+		: "cc");
+	return found;
+}
+
+static inline uint64_t tm_rotate_left(uint64_t value, uint32_t bits)
+{
+	return value << bits | value >> (64 - bits);
+}
 
 /* Asks for a cache line to write; any address will do. */
 static inline void tm_prefetch(const void *address)
