@@ -7,7 +7,9 @@ examples into build/tests/e2e when they are older than their source.
 May use the standard library.  Must never import gdb or the plugin: the tests see
 what a person at the prompt sees.
 """
+import codecs
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -25,6 +27,7 @@ BUILD = pathlib.Path(os.environ.get("TM_TEST_BUILD", ROOT / "build"))
 PLUGIN = ROOT / "gdb-plugin" / "tm-gdb.py"
 PROGRAMS = ROOT / "build" / "tests" / "e2e"
 PROMPT = "\x01(gdb)\x02"
+LIMIT = 200  # seconds that only what hangs takes, on the busiest machine
 FULL = bool(os.environ.get("TM_TEST_FULL"))
 CALM = ["set confirm off", "set pagination off", "set width 0", "set height 0",
         "set style enabled off", "set debuginfod enabled off", "set startup-with-shell on",
@@ -32,23 +35,33 @@ CALM = ["set confirm off", "set pagination off", "set width 0", "set height 0",
         "set print inferior-events off", "set python print-stack none"]
 
 
-def build(source, name=None, flags="-O2 -g -pthread", libs="", compiler=None):
-    """The path of the program compiled from tests/e2e/SOURCE (or a path below the root)."""
+def build(source, name=None, flags="-O2 -g -pthread", libs="", compiler=None, folder=ROOT):
+    """The path of the program compiled from tests/e2e/SOURCE (or a path below the root).
+
+    Its debug information says that the root is FOLDER.  Tests that run at the same time may
+    want the same one: it is there as a whole, and once.
+    """
     path = ROOT / source if "/" in source else ROOT / "tests" / "e2e" / source
     program = PROGRAMS / (name or path.stem)
     compiler = compiler or ("g++" if path.suffix == ".cc" else "gcc")
     command = [compiler, *shlex.split(flags), "-Wall", "-Wextra", "-o", str(program),
-               str(path.relative_to(ROOT)), *shlex.split(libs)]
+               f"-fdebug-prefix-map={ROOT}={folder}", str(path.relative_to(ROOT)),
+               *shlex.split(libs)]
     stamp = program.with_name(program.name + ".command")
-    fresh = program.exists() and program.stat().st_mtime > path.stat().st_mtime \
-        and stamp.exists() and stamp.read_text() == repr(command)
-    if not fresh:
-        PROGRAMS.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True)
-        if done.returncode:
-            raise AssertionError(f"{shlex.join(command)}\n{done.stdout}")
-        stamp.write_text(repr(command))
+    PROGRAMS.mkdir(parents=True, exist_ok=True)
+    with open(program.with_name(program.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fresh = program.exists() and program.stat().st_mtime > path.stat().st_mtime \
+            and stamp.exists() and stamp.read_text() == repr(command)
+        if not fresh:
+            made = str(program) + ".new"
+            done = subprocess.run([made if word == str(program) else word for word in command],
+                                  cwd=ROOT, env=dict(os.environ, PWD=str(ROOT)), text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            if done.returncode:
+                raise AssertionError(f"{shlex.join(command)}\n{done.stdout}")
+            os.replace(made, program)
+            stamp.write_text(repr(command))
     return str(program)
 
 
@@ -70,11 +83,10 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
         try:
-            self.process.wait(10)
+            self.process.wait(20)
         except subprocess.TimeoutExpired:
             # A debugger that a failed test left behind hears of the end first, and keeps it.
-            with open(f"/proc/{self.pid}/status") as status:
-                tracer = int(re.search(r"TracerPid:\t(\d+)", status.read())[1])
+            tracer = self.tracer()
             if tracer:
                 os.kill(tracer, signal.SIGKILL)
             self.process.wait()
@@ -90,7 +102,7 @@ class Program:
         self.output += chunk
         return chunk
 
-    def wait_for(self, text, timeout=30):
+    def wait_for(self, text, timeout=LIMIT):
         """Reads until the program printed TEXT; returns all it printed so far."""
         end = time.monotonic() + timeout
         while text.encode() not in self.output:
@@ -103,7 +115,7 @@ class Program:
         self.process.stdin.write(text.encode())
         self.process.stdin.flush()
 
-    def finish(self, timeout=60):
+    def finish(self, timeout=LIMIT):
         """Waits for the end; returns (exit status, all output)."""
         end = time.monotonic() + timeout
         while True:
@@ -115,13 +127,26 @@ class Program:
                 break
         return self.process.wait(max(1, end - time.monotonic())), self.output.decode()
 
-    def wait_for_state(self, wanted, seconds=60):
+    def wait_for_state(self, wanted, seconds=LIMIT):
         """Waits until the main thread is in this state of proc(5): S asleep, t stopped."""
         end = time.monotonic() + seconds
         while self.state() != wanted:
             if time.monotonic() > end:
                 raise AssertionError(f"state {self.state()!r} instead of {wanted!r}")
             time.sleep(0.001)
+
+    def wait_for_tracer(self):
+        """Waits until a debugger has begun to attach."""
+        end = time.monotonic() + LIMIT
+        while not self.tracer():
+            if time.monotonic() > end:
+                raise AssertionError("no debugger attaches")
+            time.sleep(0.001)
+
+    def tracer(self):
+        """The process that traces this one, or 0."""
+        with open(f"/proc/{self.pid}/status") as status:
+            return int(re.search(r"TracerPid:\t(\d+)", status.read())[1])
 
     def state(self):
         """The kernel's word for what the process does: R, S, t …"""
@@ -143,6 +168,7 @@ class Session:
         self.process = subprocess.Popen([*command, *map(str, arguments)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         env=environment, cwd=cwd)
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.log = ""
         self.pending = ""
         self.greeting = self.wait()
@@ -162,7 +188,7 @@ class Session:
             with contextlib.suppress(BrokenPipeError):
                 self.process.stdin.close()  # end of file: gdb detaches or kills, and leaves
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
@@ -176,32 +202,36 @@ class Session:
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=LIMIT):
         """What gdb printed up to its next prompt."""
-        end = time.monotonic() + timeout
-        while PROMPT not in self.pending:
-            ready = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))[0]
-            chunk = os.read(self.process.stdout.fileno(), 1 << 20) if ready else b""
-            if not chunk:
-                why = "gdb ended" if ready else f"no prompt in {timeout} s"
-                raise AssertionError(f"{why}:\n{self.log}{self.pending}")
-            self.pending += chunk.decode(errors="replace")
+        self.wait_until(lambda text: PROMPT in text, timeout)
         text, self.pending = self.pending.split(PROMPT, 1)
         self.log += text
         return text.rstrip("\n")
 
-    def run(self, line, timeout=60):
+    def wait_until(self, there, timeout=LIMIT):
+        """Reads on until there(what gdb printed since the last prompt that was waited for)."""
+        end = time.monotonic() + timeout
+        while not there(self.pending):
+            ready = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))[0]
+            chunk = os.read(self.process.stdout.fileno(), 1 << 20) if ready else b""
+            if not chunk:
+                why = "gdb ended" if ready else f"no answer in {timeout} s"
+                raise AssertionError(f"{why}:\n{self.log}{self.pending}")
+            self.pending += self.decoder.decode(chunk)
+
+    def run(self, line, timeout=LIMIT):
         self.send(line)
         return self.wait(timeout)
 
-    def json(self, line, timeout=60):
+    def json(self, line, timeout=LIMIT):
         text = self.run(line, timeout)
         try:
             return json.loads(text)
         except ValueError:
             raise AssertionError(f"`{line}` printed no JSON document: {text!r}") from None
 
-    def python(self, code, timeout=60):
+    def python(self, code, timeout=LIMIT):
         """Runs Python inside gdb; returns what it printed."""
         with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
             script.write(code)
@@ -222,7 +252,7 @@ class Session:
             raise AssertionError(text)
         return text
 
-    def run_until_interrupted(self, program, seconds, timeout=60):
+    def run_until_interrupted(self, program, seconds, timeout=LIMIT):
         """Lets the process run for a while, then stops it wherever it is."""
         self.send("continue")
         time.sleep(seconds)
@@ -233,7 +263,7 @@ class Session:
         return int(self.python("print(gdb.selected_inferior().pid)"))
 
 
-def batch(*commands, arguments=(), timeout=120):
+def batch(*commands, arguments=(), timeout=LIMIT):
     """`gdb -batch` with the plugin: (exit status, output)."""
     command = ["/usr/bin/gdb", "-nx", "-q", "-batch"]
     for setting in CALM:
@@ -274,7 +304,7 @@ def executable_pages_differ(pid):
     different = []
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
         for line in maps:
-            bounds, rights, offset, device, inode, *path = line.split()
+            bounds, rights, offset, device, inode, *path = line.rstrip("\n").split(None, 5)
             if "x" not in rights or not path or not path[0].startswith("/"):
                 continue
             start, end = (int(each, 16) for each in bounds.split("-"))
@@ -290,5 +320,5 @@ def executable_pages_differ(pid):
     return different
 
 
-__all__ = ["BUILD", "FULL", "PLUGIN", "PROGRAMS", "Program", "ROOT", "Session", "TestCase",
+__all__ = ["BUILD", "FULL", "LIMIT", "PLUGIN", "PROGRAMS", "Program", "ROOT", "Session", "TestCase",
            "batch", "build", "executable_pages_differ"]

@@ -2,6 +2,7 @@
 
 May use the standard library and gdbsession's settings.  Must never import gdb.
 """
+import codecs
 import fcntl
 import os
 import pty
@@ -13,7 +14,7 @@ import tempfile
 import termios
 import time
 
-from gdbsession import PLUGIN, ROOT
+from gdbsession import LIMIT, PLUGIN, ROOT
 
 PROMPT = "(gdb) "
 SETTINGS = ["set confirm off", "set debuginfod enabled off", "set print thread-events off",
@@ -40,6 +41,7 @@ class Terminal:
             os.chdir(ROOT)
             os.execve(command[0], [*command, *map(str, arguments)], variables)
         self.resize(columns, rows)
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.raw = ""
         self.pending = ""
         self.wait()
@@ -59,19 +61,19 @@ class Terminal:
     def type(self, text):
         os.write(self.descriptor, text.encode())
 
-    def wait(self, text=PROMPT, timeout=60):
+    def wait(self, text=PROMPT, timeout=LIMIT):
         """All that came until `text` did, as it came."""
         end = time.monotonic() + timeout
         while text not in self.pending:
             ready = select.select([self.descriptor], [], [], max(0, end - time.monotonic()))[0]
             if not ready:
                 raise AssertionError(f"no {text!r} in {timeout} s: {self.raw}{self.pending}")
-            self.pending += os.read(self.descriptor, 65536).decode(errors="replace")
+            self.pending += self.decoder.decode(os.read(self.descriptor, 65536))
         found, self.pending = self.pending.split(text, 1)
         self.raw += found + text
         return found
 
-    def run(self, line, timeout=60):
+    def run(self, line, timeout=LIMIT):
         """What the line printed, as it came, without the line itself."""
         self.type(line + "\n")
         text = self.wait(timeout=timeout)

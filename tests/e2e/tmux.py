@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-from gdbsession import CALM, PLUGIN, ROOT
+from gdbsession import CALM, LIMIT, PLUGIN, ROOT
 
 
 class Screen:
@@ -59,7 +59,7 @@ class Screen:
         """What is on the screen."""
         return self._tmux("capture-pane", "-p", "-t", ":", *(["-e"] if styled else [])).rstrip("\n")
 
-    def wait_for(self, pattern, timeout=20, styled=False):
+    def wait_for(self, pattern, timeout=LIMIT, styled=False):
         """The screen, as soon as the pattern is on it."""
         end = time.monotonic() + timeout
         while True:
