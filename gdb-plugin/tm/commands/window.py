@@ -14,7 +14,7 @@ import gdb
 
 import _tm
 from tm import live, process, progress
-from tm.commands import framework, selection, style
+from tm.commands import framework, selection, sources, style
 from tm.commands.live import picture_of
 from tm.commands.output import printable, write
 from tm.errors import TmError
@@ -183,7 +183,9 @@ def show_source(filename: str, lineno: int) -> None:
     """The line in the middle of the source window; without one, where `list` shows it."""
     height = re.search(r"(?m)^src +(\d+)", gdb.execute("info win", to_string=True))
     first = max(1, lineno - (int(height.group(1)) - 2) // 2) if height else lineno
-    name = filename.replace("\\", "\\\\").replace('"', '\\"')
+    # gdb knows the file by the place where it finds it, see `set substitute-path`.
+    name = sources.Finder().path(filename) or filename
+    name = name.replace("\\", "\\\\").replace('"', '\\"')
     try:
         if height:
             _scroll_to_beginning()
