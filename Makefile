@@ -22,6 +22,8 @@ Q        := $(if $(V),,@)
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 export LC_ALL := C.UTF-8
+# The compiler writes it into the debug information: the folder itself, whatever led here.
+export PWD := $(CURDIR)
 
 .PHONY: all deps deps-build deps-test deps-lint deps-fuzz deps-bench demo test build-tests examples sanitize soak fuzz build-fuzz test-matrix bench bench-quick bench-plots lint format install \
 	uninstall help clean FORCE
