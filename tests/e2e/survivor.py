@@ -12,7 +12,7 @@ import re
 import signal
 import time
 
-from gdbsession import Program, build
+from gdbsession import LIMIT, Program, build
 
 STRIKE = """
 import os, signal
@@ -66,7 +66,7 @@ class Survivor(Program):
         super().__init__(build("survivor.c"), *arguments)
         self.wait_for("ready")
 
-    def ask(self, timeout=30):
+    def ask(self, timeout=LIMIT):
         """{rounds, ticks, errors, interrupted} as of now."""
         before = len(self.output)
         self.write("?")
@@ -79,7 +79,7 @@ class Survivor(Program):
 
     def check_alive(self, test):
         """It answers, goes on, and found nothing wrong."""
-        first, end = self.ask(), time.monotonic() + 30
+        first, end = self.ask(), time.monotonic() + LIMIT
         while True:
             now = self.ask()
             if now["rounds"] > first["rounds"] + 20 or time.monotonic() > end:

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import unittest
 
-from gdbsession import TestCase, build, executable_pages_differ
+from gdbsession import LIMIT, TestCase, build, executable_pages_differ
 
 
 class Again(TestCase):
@@ -18,7 +18,7 @@ class Again(TestCase):
             before = self.process.output.count(b"kept")
             self.process.write("x")
             while self.process.output.count(b"kept") == before:
-                self.assertTrue(self.process.read(20), "the program stands still")
+                self.assertTrue(self.process.read(LIMIT), "the program stands still")
 
     def kept(self, gdb):
         return [(each["count"], each["size"]) for each in gdb.json("tm top -json")["statistics"]

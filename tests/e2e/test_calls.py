@@ -5,7 +5,7 @@ import pathlib
 import signal
 import unittest
 
-from gdbsession import FULL, TestCase, executable_pages_differ
+from gdbsession import FULL, LIMIT, TestCase, executable_pages_differ
 from survivor import STRIKE, Survivor
 
 CALL = """
@@ -114,7 +114,7 @@ class Calls(TestCase):
                 self.assertNotIn("Error occurred in Python", gdb.run("tm status"))
                 gdb.run("continue")
                 self.assertRegex(gdb.run("tm status"), "(?i)no process|not ")
-                self.assertEqual(program.process.wait(10), -signal.SIGKILL)
+                self.assertEqual(program.process.wait(LIMIT), -signal.SIGKILL)
                 gdb.close()
 
 

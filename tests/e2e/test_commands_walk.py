@@ -10,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from gdbsession import PLUGIN, Session, TestCase, batch
+from gdbsession import LIMIT, PLUGIN, Session, TestCase, batch
 from terminal import Terminal, seen
 
 COMMANDS = ["start", "stop", "clear", "reset-peak", "status", "snapshot", "snapshots", "delete",
@@ -169,12 +169,21 @@ class Refusals(TestCase):
         self.assertOneLine(gdb.run("tm top"), NOT_TRACED)
         self.assertOneLine(gdb.run("tm status"), r"^Not tracing\.$")
 
+    def sleeps(self, gdb):
+        """Whether the process is in the system call that sleep(1) makes."""
+        text = gdb.python("print(gdb.selected_inferior().pid)")
+        pid = text.splitlines()[-1]  # below what gdb has to say of the start
+        with open(f"/proc/{pid}/syscall") as file:
+            return file.read().startswith("230 ")  # clock_nanosleep
+
     def test_running_in_the_background(self):
-        gdb = self.session("--args", "/bin/sleep", "30")
+        gdb = self.session("--args", "/bin/sleep", "1000")
         gdb.run("set libthread-db-search-path /nowhere")
         gdb.run("run &")
-        time.sleep(1)
-        gdb.run("echo")  # what gdb has to say of the start
+        end = time.monotonic() + LIMIT
+        while not self.sleeps(gdb):
+            self.assertLess(time.monotonic(), end)
+        gdb.run("echo")
         for name in NEED_A_PROCESS + ["start", "status", "top", "diff now"]:
             if name == "diff now":
                 gdb.python(SNAPSHOT % ["x"])

@@ -94,7 +94,7 @@ class Corrupted(TestCase):
     def say(self, command, what):
         """Runs a command, which must read little, and end in one line or with an answer."""
         before = self.read_by_gdb()
-        text = self.gdb.run(command.format(block=self.block), 30)
+        text = self.gdb.run(command.format(block=self.block))
         read = self.read_by_gdb() - before
         self.assertLess(read, READ_AT_MOST, f"{command} with {what}: {text}")
         for bad in ("Error occurred in Python", "Python Exception", "Traceback (most", "internal"):

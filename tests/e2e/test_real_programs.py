@@ -10,7 +10,7 @@ import time
 import unittest
 
 import debian_source
-from gdbsession import TestCase, executable_pages_differ
+from gdbsession import LIMIT, TestCase, executable_pages_differ
 
 
 class RealPrograms(TestCase):
@@ -31,7 +31,8 @@ class RealPrograms(TestCase):
         return pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="tm-test-")))
 
     def wait_for_socket(self, path):
-        for attempt in range(200):
+        end = time.monotonic() + LIMIT
+        while time.monotonic() < end:
             with socket.socket(socket.AF_UNIX) as connection:
                 try:
                     connection.connect(str(path))
@@ -124,7 +125,7 @@ class RealPrograms(TestCase):
         gdb.send("continue")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
-            connection.settimeout(30)
+            connection.settimeout(LIMIT)
             for number in range(20000):
                 connection.sendall(b"set key%d 0 0 500\r\n%b\r\n" % (number, b"v" * 500))
                 answer = connection.recv(100)

@@ -11,7 +11,7 @@ import tempfile
 import time
 import unittest
 
-from gdbsession import FULL, PROGRAMS, ROOT, TestCase, executable_pages_differ
+from gdbsession import FULL, LIMIT, PROGRAMS, ROOT, TestCase, executable_pages_differ
 
 CYCLES = 300 if FULL else 5
 WARM = 5  # cycles until the server's own memory is steady
@@ -27,7 +27,7 @@ class Service(TestCase):
         before = len(self.client.output)
         self.client.write("\n")
         while b"\n" not in self.client.output[before:]:
-            self.assertTrue(self.client.read(60), "the client has stopped")
+            self.assertTrue(self.client.read(LIMIT), "the client has stopped")
         text = self.client.output[before:].decode()
         found = re.fullmatch(r"requests (\d+) wrong (\d+) pause ([\d.]+)\n", text)
         self.assertTrue(found, text)
@@ -47,7 +47,7 @@ class Service(TestCase):
         path = folder / "redis"
         server = self.program("/usr/bin/redis-server", "--port", "0", "--unixsocket", path,
                               "--save", "", "--appendonly", "no", "--dir", folder)
-        server.wait_for("ready to accept connections", 60)
+        server.wait_for("ready to accept connections")
         client = ROOT / "tests" / "e2e" / "service_client.py"
         self.client = self.program("/usr/bin/python3", client, path)
         time.sleep(1)

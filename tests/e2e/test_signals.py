@@ -1,6 +1,7 @@
 """What a program has made of its signals stays, and what a debugger does to system
 calls is not seen; user's breakpoints, watchpoints and catchpoints stay in force.
 """
+import math
 import os
 import re
 import signal
@@ -104,9 +105,9 @@ def program_ticks(gdb):
 class Waiting(TestCase):
     """Attaching ends many system calls with EINTR; the program does not see it."""
 
-    def wait_in(self, name, wake, result, stdin=None):
+    def wait_in(self, name, wake, result, *arguments, stdin=None):
         options = {} if stdin is None else {"stdin": stdin}
-        program = self.enterContext(Program(build("waiting.c"), name, **options))
+        program = self.enterContext(Program(build("waiting.c"), name, *arguments, **options))
         program.wait_for("ready")
         program.wait_for_state("S")
         for number in range(2 if FULL else 1):
@@ -142,7 +143,11 @@ class Waiting(TestCase):
         self.wait_in("select", self.write, 1)
 
     def test_nanosleep(self):
-        self.wait_in("nanosleep", lambda program: None, 1)
+        """It sleeps for longer than a debugger's visit takes, on this machine and now."""
+        begin = time.monotonic()
+        self.wait_in("poll", self.write, 1)
+        seconds = math.ceil(2 + 4 * (time.monotonic() - begin))
+        self.wait_in("nanosleep", lambda program: None, 1, seconds)
 
     def test_sigtimedwait(self):
         self.wait_in("sigtimedwait", lambda program: os.kill(program.pid, signal.SIGUSR1), 1)
@@ -163,7 +168,10 @@ class Waiting(TestCase):
         program.wait_for("ready")
         program.wait_for_state("D")
         gdb = self.session()
-        gdb.attach(program)
+        gdb.send(f"attach {program.pid}")
+        program.wait_for_tracer()
+        self.write(program)
+        self.assertIn("in_long_vfork", gdb.wait() + gdb.run("backtrace"))
         self.assertStarted(gdb.run("tm start 10"), 10)
         self.assertIn("Tracing stopped", gdb.run("tm stop"))
         gdb.run("detach")

@@ -66,11 +66,11 @@ class Unload(TestCase):
             return maps.read()
 
     def unload(self):
-        """Unloads; where a thread stands in the helper, after letting it run on."""
+        """Unloads; where a thread stands in the helper, after letting it run on so many times."""
         for attempt in range(200):
             text = self.gdb.run("tm unload")
             if re.match(UNLOADED, text):
-                return
+                return attempt
             self.assertOneLine(text, STANDS)
             self.gdb.run_until_interrupted(self.process, 0.005)
         self.fail("never unloaded")
@@ -84,13 +84,14 @@ class Unload(TestCase):
         self.assertIn("tm-helper.so", self.gdb.run("info files"))
         self.assertOneLine(self.gdb.run("tm unload"), r'^Tracing is on: "tm stop" comes first\.$')
         self.gdb.run("tm stop")
-        self.unload()
+        ran_on = self.unload()
         self.assertNotIn("tm-helper.so", self.gdb.run("info files"))
         self.assertEqual(self.gdb.json("tm status -json")["helper_memory"], 0)
         self.assertEqual(self.gdb.run("tm unload"),
                          "There is no helper in the process: nothing to unload.")
         self.assertEqual(executable_pages_differ(self.process.pid), [])
-        self.assertEqual(len(before.splitlines()), len(self.mappings().splitlines()))
+        if not ran_on:  # else the program's own arenas may have grown
+            self.assertEqual(len(before.splitlines()), len(self.mappings().splitlines()))
         self.finish()
 
     def test_over_and_over(self):

@@ -1,7 +1,8 @@
 /*
  * Waits, once, in the system call that its argument names and prints what came
- * of it: a debugger that attaches meanwhile must not be noticed.  "vfork" and
- * "long_vfork" wait for a child of vfork.  May use libc.
+ * of it: a debugger that attaches meanwhile must not be noticed.  "nanosleep" takes
+ * as many seconds as the second argument says; "vfork" and "long_vfork" wait for a
+ * child of vfork, the second one for a child that waits for a byte.  May use libc.
  */
 #include <errno.h>
 #include <poll.h>
@@ -18,7 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct timespec forever = {20, 0};
+static const struct timespec forever = {1000, 0};
+static struct timespec long_enough;
 
 static long in_epoll(void)
 {
@@ -26,7 +28,7 @@ static long in_epoll(void)
 	int epoll = epoll_create1(0);
 
 	epoll_ctl(epoll, EPOLL_CTL_ADD, 0, &event);
-	return epoll_wait(epoll, &event, 1, 20000);
+	return epoll_wait(epoll, &event, 1, 1000000);
 }
 
 static long in_semtimedop(void)
@@ -54,7 +56,7 @@ static long in_sigtimedwait(void)
 
 static long in_recv(void)
 {
-	struct timeval timeout = {20, 0};
+	struct timeval timeout = {1000, 0};
 	char byte;
 
 	setsockopt(0, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
@@ -65,7 +67,7 @@ static long in_poll(void)
 {
 	struct pollfd input = {.fd = 0, .events = POLLIN};
 
-	return poll(&input, 1, 20000);
+	return poll(&input, 1, 1000000);
 }
 
 static long in_ppoll(void)
@@ -80,7 +82,7 @@ static long in_ppoll(void)
 
 static long in_select(void)
 {
-	struct timeval timeout = {20, 0};
+	struct timeval timeout = {1000, 0};
 	fd_set set;
 
 	FD_ZERO(&set);
@@ -90,8 +92,6 @@ static long in_select(void)
 
 static long in_nanosleep(void)
 {
-	const struct timespec long_enough = {4, 0};
-
 	return nanosleep(&long_enough, NULL) ? -1 : 1;
 }
 
@@ -110,11 +110,13 @@ static long in_vfork(void)
 static long in_long_vfork(void)
 {
 	int status;
+	char byte;
 	pid_t child = vfork();
 
 	if (child == 0) {
-		usleep(1500000);
-		_exit(0);
+		ssize_t got = read(0, &byte, 1);
+
+		_exit(got != 1);
 	}
 	return waitpid(child, &status, 0) == child && status == 0 ? 1 : -1;
 }
@@ -145,6 +147,8 @@ int main(int argc, char **argv)
 	size_t i;
 	long result = -2;
 
+	if (argc > 2)
+		long_enough.tv_sec = atoi(argv[2]);
 	printf("ready\n");
 	fflush(stdout);
 	for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)

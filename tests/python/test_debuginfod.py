@@ -98,10 +98,11 @@ class Debuginfod(WithProgram):
         symbolizer.add_module(str(self.program), BIAS, BIAS + 0x100000, BIAS)
         before = signal.signal(signal.SIGALRM, signal.default_int_handler)
         self.addCleanup(signal.signal, signal.SIGALRM, before)
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
         # Who does not heed the signal waits for longer than the runner does.
-        with mock.patch.dict(os.environ, DEBUGINFOD_TIMEOUT="100000"):
-            self.assertRaises(KeyboardInterrupt, symbolizer.resolve, [self.where])
+        with mock.patch.dict(os.environ, DEBUGINFOD_TIMEOUT="100000"), \
+                self.assertRaises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            symbolizer.resolve([self.where])
         self.use_server(port)
         # The library keeps in its cache that it got nothing, for ten minutes.
         os.environ["DEBUGINFOD_CACHE_PATH"] = str(self.folder / "another-cache")

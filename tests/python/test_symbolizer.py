@@ -436,16 +436,16 @@ class Work(WithProgram):
         self.told(3)
 
     def test_often_enough_and_not_too_often(self):
-        calls = []
-        symbolizer = _tm.Symbolizer(tell=lambda *call: calls.append(time.monotonic()))
+        calls, begin = [], time.monotonic()
+        symbolizer = _tm.Symbolizer(tell=lambda *call: calls.append(call))
         path = _tm.__file__
-        for turn in range(50):
+        while len(calls) < 5:
             symbolizer.add_module(path, BIAS, BIAS + 0x1000000, BIAS)
             symbolizer.resolve(range(BIAS, BIAS + 0x40000, 0x1000))
             symbolizer.clear()
-        self.assertTrue(calls)
-        for one, other in zip(calls, calls[1:]):
-            self.assertGreater(other - one, 0.08)  # the clock is a coarse one
+            self.assertLess(time.monotonic(), begin + 100, calls)
+        # The first call may come at once; the clock is a coarse one.
+        self.assertGreater(time.monotonic() - begin, 4 * 0.08)
 
     def test_it_cannot_be_used_meanwhile(self):
         for use in (lambda symbolizer: symbolizer.clear(),
@@ -477,8 +477,8 @@ class Arguments(unittest.TestCase):
     def test_signals_are_seen(self):
         symbolizer = _tm.Symbolizer()
         command = ("import signal, _tm\n"
-                   "signal.setitimer(signal.ITIMER_REAL, 0.01)\n"
                    "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+                   "signal.setitimer(signal.ITIMER_REAL, 0.01)\n"
                    "_tm.Symbolizer().resolve(range(1 << 24))\n")
         result = subprocess.run([sys.executable, "-c", command], stderr=subprocess.PIPE,
                                 env=dict(os.environ, PYTHONPATH=os.path.dirname(_tm.__file__)))

@@ -18,12 +18,16 @@
 
 struct tm_header tm_header;
 struct tm_wiped tm_wiped_memory;
-uint64_t test_syscalls; /* made by the code under test */
+uint64_t test_syscalls;        /* made by the code under test */
+void (*test_on_syscall)(void); /* called before each of them */
 
 long tm_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	long result = syscall(number, a, b, c, d, e, f);
+	long result;
 
+	if (test_on_syscall)
+		test_on_syscall();
+	result = syscall(number, a, b, c, d, e, f);
 	test_syscalls++;
 	return result == -1 ? -errno : result;
 }
