@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 import debian_source
-from gdbsession import BUILD, ROOT, Program, Session, build, executable_pages_differ
+from gdbsession import BUILD, LIMIT, ROOT, Program, Session, build, executable_pages_differ
 
 COLUMNS = ("start", "snapshot", "top", "traceback", "stop", "program")
 BLOCKS, SIZE, STATUS = 50, 100, 7
@@ -65,10 +65,10 @@ def as_it_is(stack, path):
 def without_the_helper(stack, path):
     """A mount namespace in which neither the helper nor the program's file is where we see it."""
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tm-ns-"))
-    copy = shutil.copy(path, "/var/tmp/tm-matrix-program")
-    stack.callback(os.unlink, copy)
+    elsewhere = stack.enter_context(tempfile.TemporaryDirectory(prefix="tm-from-"))
+    copy = shutil.copy(path, elsewhere + "/program")
     script = (f"mount -t tmpfs none {folder} && cp {copy} {folder}/program && "
-              f"mount -t tmpfs none {BUILD} && exec {folder}/program \"$@\"")
+              f"mount -t tmpfs none '{BUILD}' && exec {folder}/program \"$@\"")
     return ["unshare", "-m", "sh", "-c", script, "sh"]
 
 
@@ -98,9 +98,9 @@ def not_root():
     return None if os.getuid() == 0 else NEEDS_ROOT
 
 
-def no_namespaces(option):
-    """Why `unshare OPTION` cannot be used here, in a container for example; None: it can."""
-    done = subprocess.run(["unshare", option, "--fork", "true"], stdout=subprocess.DEVNULL,
+def no_namespaces(*options):
+    """Why `unshare OPTIONS` cannot be used here, in a container for example; None: it can."""
+    done = subprocess.run(["unshare", *options, "--fork", "true"], stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE, text=True)
     return not_root() or (done.stderr.strip() if done.returncode else None)
 
@@ -119,7 +119,7 @@ class Target:
         """Without gdb, to the end: exit status and output."""
         self.gdb.run("detach")
         self.program.write("b")
-        return self.program.finish(20)
+        return self.program.finish()
 
 
 class Served(Target):
@@ -130,7 +130,7 @@ class Served(Target):
         self.program.write("b")
         status = int(re.search(r"exited with code (\d+)", self.gdb.wait())[1], 8)
         self.gdb.run("disconnect")
-        output = self.program.finish(20)[1]
+        output = self.program.finish()[1]
         return status, re.search(r"ready\n(.*\n)*?sum .*\n", output)[0]
 
 
@@ -170,7 +170,7 @@ def wait_for_line(program, beginning):
     """The program's output, once a whole line that begins like this is there."""
     text = program.wait_for(beginning)
     while "\n" not in text.rpartition(beginning)[2]:
-        if not program.read(10):
+        if not program.read(LIMIT):
             raise AssertionError(f"only a part of a line: {text!r}")
         text = program.output.decode()
     return text
@@ -201,7 +201,7 @@ KINDS = [
     Kind("other mount namespace", wrap=without_the_helper,
          why_not=lambda: no_namespaces("--mount")),
     Kind("other PID namespace", wrap=in_a_pid_namespace,
-         why_not=lambda: no_namespaces("--pid")),
+         why_not=lambda: no_namespaces("--pid", "--mount-proc")),
     Kind("chroot", wrap=in_a_chroot, why_not=not_root),
     Kind("other user", wrap=as_nobody, why_not=not_root),
     Kind("seccomp filter", mode="filter"),

@@ -130,7 +130,7 @@ class Doctor(TestCase):
         self.assertIn("cfree", check["text"])
 
     def test_no_thread_can_make_calls(self):
-        self.gdb.run(f"file {build('misuse.c')}")
+        self.gdb.run(f"file '{build('misuse.c')}'")
         self.gdb.run("tbreak main")
         self.gdb.run("run </dev/null")
         self.gdb.run("catch syscall read")

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import unittest
 
-from gdbsession import PROGRAMS, TestCase, build, executable_pages_differ
+from gdbsession import LIMIT, PROGRAMS, TestCase, build, executable_pages_differ
 
 
 class Server(TestCase):
@@ -23,7 +23,12 @@ class Server(TestCase):
             port = re.search(rb"Listening on port (\d+)\n", server.output)
             if port:
                 return int(port.group(1))
-            self.assertTrue(server.read(20), f"gdbserver does not listen: {server.output}")
+            self.assertTrue(server.read(LIMIT), f"gdbserver does not listen: {server.output}")
+
+    def connect(self, gdb, port, how="remote"):
+        text = gdb.run(f"target {how} 127.0.0.1:{port}")
+        self.assertIn("Remote debugging using 127.0.0.1:", text)
+        self.assertNotIn("could not connect", text)
 
     def check_reports(self, gdb):
         """cores.c at its checkpoint: its blocks, their lines, one by one too."""
@@ -54,7 +59,7 @@ class Remote(Server):
     def test_from_main_to_the_end(self):
         port = self.serve("gdbserver", "--once", "127.0.0.1:0", build("cores.c"))
         gdb = self.session(build("cores.c"))
-        gdb.run(f"target remote :{port}")
+        self.connect(gdb, port)
         self.assertOneLine(gdb.run("tm start 10"), r"^No allocator function was found")
         gdb.run("tbreak main")
         gdb.run("continue")
@@ -77,7 +82,7 @@ class Remote(Server):
             shutil.copy(build("again.c"), program)
             gdb = self.session(program + ".old")
             gdb.run("set sysroot /nowhere")
-            gdb.run(f"target remote :{port}")
+            self.connect(gdb, port)
             gdb.run("set sysroot target:")
             gdb.run("tbreak main")
             gdb.run("continue")
@@ -90,7 +95,8 @@ class Remote(Server):
 class Extended(Server):
     def setUp(self):
         self.gdb = self.session()
-        self.gdb.run(f"target extended-remote :{self.serve('gdbserver', '--multi', '127.0.0.1:0')}")
+        self.connect(self.gdb, self.serve("gdbserver", "--multi", "127.0.0.1:0"),
+                     "extended-remote")
 
     def test_attach(self):
         process = self.program(build("again.c"))
@@ -113,7 +119,7 @@ class Extended(Server):
         self.assertEqual(process.finish(), (0, "ready\nkept\nkept\nkept\n3 blocks\n"))
 
     def test_run(self):
-        self.gdb.run(f"file {build('cores.c')}")
+        self.gdb.run(f"file '{build('cores.c')}'")
         self.gdb.run(f"set remote exec-file {build('cores.c')}")
         self.assertRegex(self.gdb.run("tm start 10"), r"^The next run will be traced")
         self.gdb.run("break checkpoint")
@@ -131,10 +137,11 @@ class Elsewhere(Server):
             self.skipTest("no mount namespace can be made here")
         folder = self.enterContext(tempfile.TemporaryDirectory(dir=PROGRAMS))
         port = self.serve("unshare", "--mount", "--map-root-user", "sh", "-c",
-                          f"mount -t tmpfs none {folder} && cp {build('cores.c')} {folder}/program"
-                          f" && exec gdbserver --once 127.0.0.1:0 {folder}/program")
+                          'mount -t tmpfs none "$1" && cp "$2" "$1/program"'
+                          ' && exec gdbserver --once 127.0.0.1:0 "$1/program"',
+                          "sh", folder, build("cores.c"))
         gdb = self.session()
-        gdb.run(f"target remote :{port}")
+        self.connect(gdb, port)
         gdb.run("break checkpoint")
         gdb.run("tbreak main")
         gdb.run("continue")

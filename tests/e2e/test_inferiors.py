@@ -2,10 +2,11 @@
 
 May use gdbsession.
 """
+import re
 import time
 import unittest
 
-from gdbsession import TestCase, build
+from gdbsession import LIMIT, TestCase, build
 
 TRACING = r"(?m)^Tracing {} frames?: \d+ functions in 1 module redirected, helper at 0x"
 
@@ -13,7 +14,7 @@ TRACING = r"(?m)^Tracing {} frames?: \d+ functions in 1 module redirected, helpe
 class SeveralInferiors(TestCase):
     def two(self, first, second):
         gdb = self.session(build(first))
-        gdb.run("add-inferior -exec " + build(second))
+        gdb.run(f"add-inferior -exec '{build(second)}'")
         gdb.run("set schedule-multiple off")
         return gdb
 
@@ -88,10 +89,10 @@ class Exec(TestCase):
         self.gdb.run("tm start 3")
         self.assertRegex(self.gdb.run("run 2"), TRACING.format(3))
         self.assertEqual(self.total(), 3 * 1002)
+        program = re.escape(build("exec.c"))
         for times in (1, 0):
             text = self.gdb.run("continue")
-            self.assertRegex(text, rf"(?m)^Process \d+ is now {build('exec.c')}: its traces are "
-                             r"gone\.$")
+            self.assertRegex(text, rf"(?m)^Process \d+ is now {program}: its traces are gone\.$")
             self.assertRegex(text, TRACING.format(3))
             self.assertEqual(self.total(), (times + 1) * (1000 + times))
             self.assertIn("exec.c", self.gdb.run("tm traceback kept"))
@@ -112,7 +113,7 @@ class Exec(TestCase):
         self.assertIn("exited normally", gdb.run("continue"))
 
     def test_a_process_that_was_attached_to(self):
-        process = self.program("sh", "-c", "read line; exec " + build("exec.c"))
+        process = self.program("sh", "-c", 'read line; exec "$1"', "sh", build("exec.c"))
         process.wait_for_state("S")
         gdb = self.session()
         gdb.run("set tm follow-exec on")
@@ -172,7 +173,7 @@ class NonStop(TestCase):
 
     def stop_all(self):
         self.gdb.run("interrupt -a")
-        end = time.monotonic() + 20
+        end = time.monotonic() + LIMIT
         while "(running)" in self.gdb.run("info threads"):
             self.assertLess(time.monotonic(), end)
             time.sleep(0.05)

@@ -6,7 +6,7 @@ a library that is loaded and unloaded.  May use what test_ledger uses.
 import unittest
 
 import test_ledger
-from gdbsession import FULL, build
+from gdbsession import FULL, PROGRAMS, build
 from tables import Table, layout_from_debug_info
 from test_ledger import FLAGS
 
@@ -165,7 +165,7 @@ class Exceptions(Acted):
         library = build("ledger_throw.cc", name="libledger_throw.so",
                         flags="-O1 -g -shared -fPIC")
         return build("ledger.c", name="ledger-exceptions", flags=FLAGS + " -DEXCEPTIONS",
-                     libs=f"{library} -Wl,-rpath,{library.rpartition('/')[0]}")
+                     libs=f"'{library}' '-Wl,-rpath,{PROGRAMS}'")
 
     def test_exceptions(self):
         self.check(LIMIT)

@@ -18,7 +18,7 @@ class Loaded(TestCase):
         output = self.enterContext(tempfile.NamedTemporaryFile("r"))
         gdb = self.session(build("loaded.c", flags="-O1 -g"))
         gdb.run("break checkpoint")
-        gdb.run(f"run {library} >{output.name}")
+        gdb.run(f"run '{library}' >{output.name}")
         self.assertStarted(gdb.run("tm start 3"), 3)
         for turn in (1, 11):
             gdb.run("continue")

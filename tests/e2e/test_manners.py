@@ -52,7 +52,7 @@ class OnATerminal(TestCase):
         gdb = self.open()
         top = gdb.run("tm top -limit 1")
         self.assertIn(f"{BOLD}[ Top 1 ]{RESET}", top)
-        self.assertRegex(top, rf"{re.escape(GREEN)}/\S*reports\.c{re.escape(RESET)}:20: size=")
+        self.assertRegex(top, rf"{re.escape(GREEN)}/[^\x1b]*reports\.c{re.escape(RESET)}:20: size=")
         self.assertIn("\x1b[33mwrapper\x1b[m (", gdb.run("tm top function"))
         self.assertRegex(gdb.run("tm traceback leaks[3]"),
                          r"\x1b\[34m0x[0-9a-f]+\x1b\[m: 1000 B in (.*\n)+.*line 26, in "

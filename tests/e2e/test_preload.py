@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -17,6 +18,9 @@ from test_cores import kernel_writes_plain_files
 import test_ledger
 
 LIBRARY = BUILD / "libtm-preload.so"
+if re.search("[ :]", str(LIBRARY)):  # which LD_PRELOAD takes for the end of a name, see ld.so(8)
+    FOLDER = tempfile.TemporaryDirectory(prefix="tm-preload-")
+    LIBRARY = shutil.copy(LIBRARY, FOLDER.name)
 BLOCKS = {"malloc": (1001 * 5, 5), "calloc": (1002 * 10, 10), "realloc": (5001 * 5, 5),
           "aligned_alloc": (1088, 1), "posix_memalign": (1005, 1), "reallocarray": (1001, 1)}
 
@@ -226,7 +230,7 @@ class Preload(TestCase):
                         flags="-O2 -g -shared -fPIC -DLIBRARY -Iinclude")
         other = build("track_other.cc", name="track_other.o", flags="-O2 -g -c -Iinclude")
         program = build("track.c", name="track", flags="-O2 -g -Iinclude",
-                        libs=f"{other} {library} -Wl,-rpath,{PROGRAMS}")
+                        libs=f"'{other}' '{library}' '-Wl,-rpath,{PROGRAMS}'")
         self.assertEqual(outcome([program], traced(5)),
                          (0, "1\n0 0 0 0 -1 -1 0 0 0 0 0 \n", ""))
 

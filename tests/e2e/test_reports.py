@@ -74,11 +74,11 @@ class Reports(TestCase):
         folder = self.enterContext(tempfile.TemporaryDirectory())
         with open(SOURCE) as file, open(os.path.join(folder, "reports.c"), "w") as copy:
             copy.write(file.read().replace("/* inlined */", "/* moved */"))
-        self.gdb.run(f"set substitute-path {os.path.dirname(self.source)} {folder}")
+        self.gdb.run(f"set substitute-path '{os.path.dirname(self.source)}' {folder}")
         self.assertIn("return malloc(size); /* moved */", self.gdb.run("tm top -source"))
         self.assertIn("return malloc(size); /* moved */", self.gdb.run("tm traceback leaks[3]"))
         self.gdb.run("unset substitute-path")
-        self.gdb.run(f"set substitute-path {os.path.dirname(self.source)} /nowhere")
+        self.gdb.run(f"set substitute-path '{os.path.dirname(self.source)}' /nowhere")
         self.assertNotIn("return malloc", self.gdb.run("tm traceback leaks[3]"))
         self.gdb.run(f"directory {folder}")
         self.assertIn("return malloc(size); /* moved */", self.gdb.run("tm traceback leaks[3]"))
@@ -148,7 +148,7 @@ class Reports(TestCase):
                          "Snapshot old: 21 blocks, 20.5 KiB, 2 tracebacks (limit 10).")
         self.assertEqual(other.run("tm top"), text)
         self.assertOneLine(other.run(f"tm load {folder}/missing"), "^Cannot read .*No such file")
-        self.assertOneLine(other.run(f"tm load {SOURCE}"), r"reports\.c .*\.$")
+        self.assertOneLine(other.run(f'tm load "{SOURCE}"'), r"reports\.c .*\.$")
         self.assertEqual(other.run(f"complete tm load {folder}/a"), f"tm load {folder}/a file.tm")
 
     def test_traceback(self):

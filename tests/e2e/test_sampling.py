@@ -237,7 +237,7 @@ process.start(3, sampling.Sampling({period}, {min_size}, {seed}))"""), "")
             with self.subTest(command):
                 self.assertEqual(gdb.run(command).splitlines()[-1], note)
         self.assertRegex(gdb.run("tm top 1"),
-                         r"\A\[ Top 10 \]\n\S+sampling\.cc:\d+: size=\S+ MiB, count=\d+, "
+                         r"\A\[ Top 10 \]\n.+sampling\.cc:\d+: size=\S+ MiB, count=\d+, "
                          r"average=\S+ KiB\n")
         self.assertRegex(gdb.run("tm snapshot"),
                          r"\ASnapshot 2: \d+ blocks, \S+ MiB, \d+ tracebacks \(limit 3\)\.\n"
@@ -308,7 +308,7 @@ process.start(3, sampling.Sampling({period}, {min_size}, {seed}))"""), "")
             self.assertRegex(other.run(f"tm load {folder}/file"),
                              r"\nEstimated from \d+ sampled blocks \(-sample 64KiB -min-size 100\)")
             self.assertEqual(other.json("tm top 1 -json -limit unlimited"), wanted)
-            other.run(f"file {self.executable}")
+            other.run(f"file '{self.executable}'")
             other.run(f"core-file {folder}/core")
             top = other.json("tm top now -json -limit unlimited")
             self.assertEqual(dict(top, snapshot="1"), wanted)

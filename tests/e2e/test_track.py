@@ -26,7 +26,7 @@ class Track(TestCase):
                         flags="-O2 -g -shared -fPIC -DLIBRARY -Iinclude")
         other = build("track_other.cc", name="track_other.o", flags="-O2 -g -c -Iinclude")
         cls.binary = build("track.c", name="track", flags="-O2 -g -Iinclude",
-                           libs=f"{other} {library} -Wl,-rpath,{PROGRAMS}")
+                           libs=f"'{other}' '{library}' '-Wl,-rpath,{PROGRAMS}'")
 
     def blocks(self, gdb, domain):
         """{name of the line: (size, count)} of a domain."""
@@ -88,7 +88,7 @@ class Track(TestCase):
                      flags="-O2 -g -shared -fPIC -DLIBRARY -Iinclude")
         gdb = self.session(self.binary)
         gdb.run("break checkpoint")
-        gdb.run(f"run {late}")
+        gdb.run(f"run '{late}'")
         gdb.run("tm start 5")
         gdb.run("continue")
         self.assertEqual(self.blocks(gdb, 7), {"library": (505, 1)})

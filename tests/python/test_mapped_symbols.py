@@ -21,7 +21,7 @@ def mapped(name):
     """(path, address of the first byte) of an object of this process."""
     with open("/proc/self/maps") as maps:
         for line in maps:
-            bounds, _rights, _offset, _device, _inode, *path = line.split()
+            bounds, _rights, _offset, _device, _inode, *path = line.rstrip("\n").split(None, 5)
             if path and name in os.path.basename(path[0]):
                 return path[0], int(bounds.split("-")[0], 16)
     raise AssertionError(f"{name} is not mapped")
