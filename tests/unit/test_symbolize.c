@@ -8,8 +8,8 @@
  * gdb-plugin/native/symbolize_scopes.c gdb-plugin/native/symbolize_search.c
  * gdb-plugin/native/symbolize_fetch.c gdb-plugin/native/symbolize_functions.c
  * gdb-plugin/native/symbolize_mini.c gdb-plugin/native/symbolize_package.c
- * gdb-plugin/native/symbolize_walk.c gdb-plugin/native/elf_file.c
- * gdb-plugin/native/error.c
+ * gdb-plugin/native/symbolize_texts.c gdb-plugin/native/symbolize_walk.c
+ * gdb-plugin/native/elf_file.c gdb-plugin/native/error.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
