@@ -43,13 +43,23 @@ def unpack(package):
     apt = ["apt-get", "-qq", "-o", f"Dir::Etc::sourcelist={folder}/sources.list",
            "-o", "Dir::Etc::sourceparts=-", "-o", f"Dir::State::lists={folder}/lists",
            "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=",
-           "-o", "APT::Sandbox::User=root"]
+           "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=3",
+           "-o", "Acquire::http::Timeout=20"]
     run([*apt, "update"])
     run([*apt, "source", "--download-only", package], cwd=folder)
     description = next(folder.glob("*.dsc"))
     run(["dpkg-source", "--no-check", "-x", description.name, "unpacked"], cwd=folder)
     shutil.rmtree(folder / "lists")
     return folder / "unpacked"
+
+
+def why_not(package):
+    """Why the source of a package cannot be had here, or None: it is there, or was fetched."""
+    try:
+        unpack(package)
+    except AssertionError as problem:
+        return f"Debian's source package {package}: {str(problem).splitlines()[-1]}"
+    return None
 
 
 def memcached():

@@ -196,7 +196,8 @@ KINDS = [
          "-Wl,--no-whole-archive -lstdc++ -lm -lpthread"),
     Kind("mimalloc, shared", libs="-Wl,--no-as-needed -lmimalloc"),
     # Debian has it as a shared library alone.
-    Kind("mimalloc, linked in", libs=lambda: f"{debian_source.mimalloc()} -lpthread"),
+    Kind("mimalloc, linked in", libs=lambda: f"'{debian_source.mimalloc()}' -lpthread",
+         why_not=lambda: debian_source.why_not("mimalloc")),
     Kind("own malloc", "-g -DOWN"),
     Kind("other mount namespace", wrap=without_the_helper,
          why_not=lambda: no_namespaces("--mount")),
