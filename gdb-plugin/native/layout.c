@@ -5,6 +5,7 @@
  * May use: tm_layout.h, the stable Python ABI.  Must never hold a number that
  * the header already holds: everything here is offsetof, sizeof or a macro.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -220,6 +221,10 @@ static const struct constant constants[] = {
 	CONSTANT(DOMAIN_MALLOC),
 	CONSTANT(DOMAIN_MMAP),
 	CONSTANT(BUCKET_SLOTS),
+	CONSTANT(LINE_SHIFT),
+	CONSTANT(GROUP_BITS),
+	CONSTANT(GROUP_MASK),
+	CONSTANT(GOLDEN),
 	CONSTANT(KEY_SIZE_SHIFT),
 	CONSTANT(KEY_FOREIGN),
 	CONSTANT(KEY_SIZE_MASK),
@@ -340,6 +345,15 @@ static int store_bytes(const struct field *field, PyObject *value, char *to)
 	return 0;
 }
 
+static bool fits(const struct field *field, uint64_t number)
+{
+	unsigned int unused = 64 - 8 * (unsigned int)field->size;
+
+	if (field->kind == KIND_SIGNED)
+		return (int64_t)(number << unused) >> unused == (int64_t)number;
+	return number << unused >> unused == number;
+}
+
 static int store_value(const struct field *field, PyObject *value, char *to)
 {
 	uint64_t number;
@@ -350,7 +364,7 @@ static int store_value(const struct field *field, PyObject *value, char *to)
 					    : PyLong_AsUnsignedLongLong(value);
 	if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_OverflowError))
 		return -1;
-	if (PyErr_Occurred() || (field->size < 8 && number >> 8 * field->size)) {
+	if (PyErr_Occurred() || !fits(field, number)) {
 		PyErr_Clear();
 		PyErr_Format(tm_exception, "%s.%s cannot hold %R", field->structure, field->name,
 			     value);
