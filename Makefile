@@ -232,7 +232,8 @@ deps-bench: deps-build
 	$(call install_packages,$(PACKAGES_BENCH))
 
 BENCH_FLAGS := -O2 -g -Wall -Wextra -pthread
-BENCH_BUILT := $(patsubst %,$B/bench/%,micro micro-fp floor.so idle.so exit_time.so inlined.so)
+BENCH_BUILT := $(patsubst %,$B/bench/%,micro micro-fp floor.so idle.so exit_time.so \
+	allocator_time.so inlined.so)
 $B/bench/micro: tests/bench/micro.c
 	@mkdir -p $(@D)
 	$(Q)gcc $(BENCH_FLAGS) -fomit-frame-pointer -o $@ $<

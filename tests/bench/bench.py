@@ -19,6 +19,7 @@ os.environ["LC_ALL"] = "C.UTF-8"
 
 import grouping  # noqa: E402
 import pairs  # noqa: E402
+import pauses  # noqa: E402
 import programs  # noqa: E402
 import report  # noqa: E402
 import start_time  # noqa: E402
@@ -50,8 +51,8 @@ def memory(options):
     return pairs.memory(options.quick)
 
 
-def pauses(options):
-    return pairs.pauses(options.quick)
+def longest(options):
+    return pauses.pauses(*((300000, 700000) if options.quick else (10000000, 90000000)))
 
 
 def steps(options):
@@ -92,7 +93,7 @@ def whole(options):
 # Cheap ones first: what is printed before a failure is kept in bench.json.
 SECTIONS = {"steps": steps, "start": start, "threads": threads, "memory": memory,
             "grouping": group, "symbols": names, "micro": micro, "snapshot": snapshot,
-            "pauses": pauses, "programs": whole}
+            "pauses": longest, "programs": whole}
 
 
 def arguments():

@@ -6,8 +6,9 @@
  *
  * Prints one line of JSON: nanoseconds a pair of each of five runs, by the clock
  * on the wall and by the processor time of the thread, the
- * resident memory before and after the live set was made; with `pauses` also
- * a histogram of how long single allocations took.  Uses pthreads alone; must
+ * resident memory before and after the live set was made.  With `pauses`, for one
+ * thread: how long single pairs took from the first on, as a histogram by powers
+ * of two of nanoseconds, and each long one with its number.  Uses pthreads alone; must
  * never print before the end, as that allocates.
  */
 #define _GNU_SOURCE
@@ -19,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __GLIBC__
@@ -29,6 +29,8 @@
 #define RUNS 5
 #define CLASSES 40 /* of the histogram: powers of two of nanoseconds */
 #define MAX_THREADS 256
+#define LONG (1u << 15)  /* nanoseconds; such pairs are told one by one … */
+#define MAX_LONG 1000000 /* … or it is a failure that there are more */
 
 struct work {
 	pthread_t thread;
@@ -36,9 +38,13 @@ struct work {
 	long count;
 	uint64_t random;
 	double wall[RUNS], processor[RUNS]; /* nanoseconds a pair */
-	uint64_t quiet[CLASSES];            /* allocations by duration … */
-	uint64_t preempted[CLASSES]; /* … and those during which the thread lost its processor */
-	uint64_t longest;            /* of the quiet ones */
+	uint64_t histogram[CLASSES];        /* of timed pairs */
+	uint64_t timed;
+};
+
+/* A timed pair that took long, by its place in the order of all. */
+struct long_one {
+	uint64_t number, nanoseconds;
 };
 
 static long live_count, pairs, depth, threads;
@@ -46,6 +52,16 @@ static int pauses;
 static long resident_after;
 static pthread_barrier_t barrier;
 static struct work works[MAX_THREADS];
+static struct long_one long_ones[MAX_LONG];
+static long long_count;
+
+/* allocator_time.c: nanoseconds so far, where it is preloaded. */
+extern uint64_t allocator_nanoseconds __attribute__((weak));
+
+static uint64_t allocator_time(void)
+{
+	return &allocator_nanoseconds ? allocator_nanoseconds : 0;
+}
 
 static uint64_t next_random(struct work *work)
 {
@@ -172,56 +188,33 @@ static __attribute__((noinline)) void some_pairs(struct work *work, long number)
 	}
 }
 
-static long switches(void)
+/* A free and an allocation, less what the allocator itself took of them. */
+static void timed_pair(struct work *work, void **place)
 {
-	struct rusage usage;
-
-	getrusage(RUSAGE_THREAD, &usage);
-	return usage.ru_nvcsw + usage.ru_nivcsw;
-}
-
-static void note_pause(struct work *work, uint64_t nanoseconds, long *known_switches)
-{
-	int class = 63 - __builtin_clzll(nanoseconds | 1);
-	int lost = 0;
-
-	if (nanoseconds > 20000) {
-		long seen = switches();
-
-		lost = seen != *known_switches;
-		*known_switches = seen;
-	}
-	if (class >= CLASSES)
-		class = CLASSES - 1;
-	if (lost) {
-		work->preempted[class]++;
-	} else {
-		work->quiet[class]++;
-		if (nanoseconds > work->longest)
-			work->longest = nanoseconds;
-	}
-}
-
-static void timed_allocation(struct work *work, void **place, long *known_switches)
-{
+	uint64_t allocator = allocator_time(), nanoseconds;
 	double began = now(CLOCK_MONOTONIC);
+	int class;
 
+	free(*place);
 	*place = allocate(next_random(work));
-	note_pause(work, (uint64_t)(now(CLOCK_MONOTONIC) - began), known_switches);
+	nanoseconds = (uint64_t)(now(CLOCK_MONOTONIC) - began);
+	allocator = allocator_time() - allocator;
+	nanoseconds -= allocator < nanoseconds ? allocator : nanoseconds;
+	class = 63 - __builtin_clzll(nanoseconds | 1);
+	work->histogram[class < CLASSES ? class : CLASSES - 1]++;
+	if (nanoseconds >= LONG && long_count < MAX_LONG)
+		long_ones[long_count++] = (struct long_one){work->timed, nanoseconds};
+	work->timed++;
 }
 
 static __attribute__((noinline)) void timed_pairs(struct work *work, long number)
 {
-	long known = switches(), i;
+	long i;
 
 	for (i = 0; i < work->count; i++)
-		timed_allocation(work, &work->live[i], &known);
-	for (; number; number--) {
-		void **place = &work->live[next_random(work) % (uint64_t)work->count];
-
-		free(*place);
-		timed_allocation(work, place, &known);
-	}
+		timed_pair(work, &work->live[i]);
+	for (; number; number--)
+		timed_pair(work, &work->live[next_random(work) % (uint64_t)work->count]);
 }
 
 static __attribute__((noinline)) void deep(struct work *work, long calls, long number)
@@ -284,16 +277,17 @@ static void *run(void *argument)
 	return NULL;
 }
 
-static void print_histogram(const char *name, size_t offset)
+static void print_pauses(void)
 {
-	printf(", \"%s\": [", name);
-	for (int class = 0; class < CLASSES; class ++) {
-		uint64_t sum = 0;
+	long i;
 
-		for (long i = 0; i < threads; i++)
-			sum += ((const uint64_t *)((const char *)&works[i] + offset))[class];
-		printf("%s%lu", class ? ", " : "", (unsigned long)sum);
-	}
+	printf(", \"histogram\": [");
+	for (i = 0; i < CLASSES; i++)
+		printf("%s%lu", i ? ", " : "", (unsigned long)works[0].histogram[i]);
+	printf("], \"threshold\": %u, \"long\": [", LONG);
+	for (i = 0; i < long_count; i++)
+		printf("%s[%lu, %lu]", i ? ", " : "", (unsigned long)long_ones[i].number,
+		       (unsigned long)long_ones[i].nanoseconds);
 	printf("]");
 }
 
@@ -313,17 +307,12 @@ static void print_runs(const char *name, size_t offset)
 
 static void print_results(long before)
 {
-	uint64_t longest = 0;
-
 	printf("{\"before\": %ld, \"after\": %ld", before, resident_after);
 	print_runs("wall", offsetof(struct work, wall));
 	print_runs("processor", offsetof(struct work, processor));
-	for (long t = 0; t < threads; t++)
-		if (works[t].longest > longest)
-			longest = works[t].longest;
-	print_histogram("quiet", offsetof(struct work, quiet));
-	print_histogram("preempted", offsetof(struct work, preempted));
-	printf(", \"longest\": %lu}\n", (unsigned long)longest);
+	if (pauses)
+		print_pauses();
+	printf("}\n");
 }
 
 int main(int count, char **arguments)
@@ -337,7 +326,7 @@ int main(int count, char **arguments)
 	pairs = atol(arguments[3]);
 	depth = atol(arguments[4]);
 	pauses = count > 5;
-	if (threads < 1 || threads > MAX_THREADS)
+	if (threads < 1 || threads > MAX_THREADS || (pauses && threads > 1))
 		return 2;
 #ifdef __GLIBC__
 	if (getenv("MALLOC_TRACE"))
@@ -364,5 +353,5 @@ int main(int count, char **arguments)
 			pthread_join(works[i].thread, NULL);
 	}
 	print_results(before);
-	return 0;
+	return long_count == MAX_LONG;
 }

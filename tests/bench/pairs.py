@@ -1,4 +1,4 @@
-"""What the micro-benchmark measures: pairs of malloc and free, threads, memory, pauses.
+"""What the micro-benchmark measures: pairs of malloc and free, threads, memory.
 
 May use: variants.py, measure.py.  Costs are told by the clock on the wall, where a thread
 that waits for a lock or a reader is seen, and by processor time of the program's own threads,
@@ -155,19 +155,3 @@ def memory(quick):
         if reason:
             result["failures"][variant.name] = reason
     return result
-
-
-def pauses(quick):
-    """How long single allocations take while a live set grows and after: a hundred million
-    of them, and a tenth of that without tm, for scale."""
-    live, pairs = (300000, 700000) if quick else (10000000, 90000000)
-    result = {"tm 10": micro(Tm("tm 10", 10), 1, live, pairs, "pauses", timeout=240),
-              "native": micro(Variant("native"), 1, live, pairs // 10, "pauses")}
-    for name, each in result.items():
-        each["allocations"] = sum(each["quiet"]) + sum(each["preempted"])
-    return result
-
-
-def slower_than(told, nanoseconds):
-    """How many allocations surely took longer, while the thread kept its processor."""
-    return sum(count for number, count in enumerate(told["quiet"]) if 1 << number >= nanoseconds)

@@ -87,16 +87,17 @@ def duration(nanoseconds):
 def pauses(values):
     """One line for each power of two in which there is anything."""
     rows = []
-    for i in range(len(values["native"]["quiet"])):
+    for i in range(len(values["native"]["once"])):
         cells = [values[name][kind][i] for name in ("native", "tm 10")
-                 for kind in ("quiet", "preempted")]
+                 for kind in ("once", "histogram")]
         if any(cells):
             rows.append(["below " + duration(2 << i), *[f"{each:,}" for each in cells]])
-    lines = table("How long allocations took, while the live set grew and after",
-                  ["", "native", "preempted", "tm 10", "preempted"], rows)
-    for name in ("native", "tm 10"):
-        lines.append(f"  {name}: {values[name]['allocations']:,} allocations, the longest "
-                     f"without losing the processor {duration(values[name]['longest'])}")
+    lines = table("How long pairs of free and malloc took, while the live set grew and after",
+                  ["", "native, one run", "shortest", "tm 10 adds, one run", "shortest"], rows)
+    for name, words in (("native", "native"), ("tm 10", "tm 10 adds")):
+        each = values[name]
+        lines.append(f"  {words}: {each['pairs']:,} pairs, each in the shortest of {each['runs']} "
+                     f"same runs at most {duration(each['longest'])}")
     return lines
 
 

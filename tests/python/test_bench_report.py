@@ -5,10 +5,12 @@ May use: tests/bench.  Must never time anything.
 import pathlib
 import sys
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "bench"))
 
 import aims  # noqa: E402
+import pauses  # noqa: E402
 import report  # noqa: E402
 from measure import Figures, interleave, spread  # noqa: E402
 from variants import Failed, Variant  # noqa: E402
@@ -26,8 +28,8 @@ def made_up():
               "added": {timer: {"tm 10": one(60)} for timer in ("wall", "processor")},
               "ratios": {timer: dict(ratios) for timer in ("wall", "processor")}}
     both = {"wall": one(1.1), "processor": one(1.0)}
-    histogram = {"quiet": [0] * 8 + [100000000], "preempted": [0] * 9, "longest": 900000,
-                 "allocations": 100000000}
+    histogram = {"histogram": [0] * 8 + [100000000], "once": [0] * 9, "longest": 900000,
+                 "pairs": 100000000, "runs": 2}
     program = {"native seconds": one(1), "wall": {"tm 10": one(1.2), "tm 25 sampled": one(1.01)},
                "processor": {}, "failures": {}, "to heaptrack": one(0.2),
                "to tracemalloc": {"10": one(0.05)}, "seconds": 1}
@@ -97,6 +99,41 @@ class Ratios(unittest.TestCase):
         self.assertEqual(figures.failures, {"bad": "failed: longer than 5 s"})
 
 
+class Pauses(unittest.TestCase):
+    """Pairs 3, 7 and 9 took long in the first run, pair 7 in the second one as well."""
+
+    def runs(self, again=70000):
+        histogram = [0] * 13 + [5, 0, 1, 1, 1] + [0] * 4
+        return [{"histogram": histogram, "threshold": 1 << 15, "long": long}
+                for long in ([[3, 40000], [7, 90000], [9, 140000]],
+                             [[5, 2000000], [7, again], [8, 99999]])]
+
+    def test_a_pair_took_no_longer_than_its_shortest_time(self):
+        self.assertEqual(pauses.shortest(self.runs()), {7: 70000})
+        self.assertEqual(pauses.shortest(self.runs()[:1]), {3: 40000, 7: 90000, 9: 140000})
+
+    def test_what_was_short_once_is_counted_below_what_is_long(self):
+        self.assertEqual(pauses.summary(self.runs()), {
+            "once": self.runs()[0]["histogram"], "runs": 2, "pairs": 8, "longest": 70000,
+            "histogram": [0] * 13 + [5, 2, 0, 1, 0] + [0] * 4})
+
+    def test_of_no_long_pair_the_class_is_told(self):
+        runs = self.runs()
+        runs[1]["long"] = []
+        self.assertEqual(pauses.summary(runs)["longest"], 1 << 15)
+
+    def test_runs_go_on_while_a_pair_seems_to_take_long(self):
+        first, second = self.runs(again=3000000)
+        first["long"][1][1] = 2000000
+        third = dict(second, long=[[7, 999999]])
+        for runs, count, longest in (([first, second, third], 3, 999999),
+                                     ([first, second] * 3, 5, 2000000),
+                                     (self.runs(), 2, 70000)):
+            with unittest.mock.patch.object(pauses, "micro", side_effect=runs):
+                told = pauses.measure(Variant("a"), 1, 2)
+            self.assertEqual((told["runs"], told["longest"]), (count, longest))
+
+
 class Aims(unittest.TestCase):
     def verdicts(self, result):
         return {row.aim: row.met for row in aims.rows(result)}
@@ -164,7 +201,7 @@ class Aims(unittest.TestCase):
 class Text(unittest.TestCase):
     def test_every_section_is_printed(self):
         text = report.text(made_up())
-        for words in ("tm 10 to heaptrack", "100,000,000 allocations", "23.0 a live block",
+        for words in ("tm 10 to heaptrack", "100,000,000 pairs", "23.0 a live block",
                       "unwind", "python3 malloc", "addr2line", "lineno", "The aims"):
             self.assertIn(words, text)
         self.assertNotIn("NOT met", text)
