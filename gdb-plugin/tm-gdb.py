@@ -77,7 +77,8 @@ def forget_previous():
 
 def load():
     check_gdb()
-    here = os.path.dirname(os.path.realpath(__file__))
+    # gdb sets __file__ only for the outermost script.
+    here = os.path.dirname(os.path.realpath(load.__code__.co_filename))
     build = find_build(here)
     for folder in (build, here):
         if folder in sys.path:

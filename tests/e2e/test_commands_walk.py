@@ -224,6 +224,11 @@ class Settings(TestCase):
             self.assertRegex(shown, rf"(?m)^{name}:  .*\.$")
         self.assertOneLine(gdb.run("set tm nosuch 1"), r'^Undefined set tm command: "nosuch"')
 
+    def test_sourced_by_a_script(self):
+        gdb = self.session(plugin=False)
+        self.assertEqual(gdb.python(f"gdb.execute('source {PLUGIN}')"), "")
+        self.assertEqual(gdb.run("tm snapshots"), "No snapshots.")
+
     def test_a_second_sourcing_keeps_settings_and_snapshots(self):
         gdb = self.session()
         gdb.run("set tm limit 7")
