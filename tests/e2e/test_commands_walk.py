@@ -34,9 +34,9 @@ def all_commands(session):
     for line in session.run("tm").splitlines():
         name = re.fullmatch(r"tm (\S+) -- .*\.", line).group(1)
         names.append(name)
-        if "SUBCOMMAND" in session.run(f"help tm {name}").splitlines()[1]:
-            for below in session.run(f"tm {name}").splitlines():
-                names.append(re.fullmatch(r"tm (\S+ \S+) -- .*\.", below).group(1))
+        text = session.run(f"help tm {name}")
+        if "SUBCOMMAND" in text.splitlines()[1]:
+            names += re.findall(r"(?m)^tm (\S+ \S+) -- .*\.$", text)
     return names
 
 

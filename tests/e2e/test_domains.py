@@ -70,9 +70,13 @@ class Domains(TestCase):
 
     def test_list_and_remove(self):
         self.gdb.run("tm domain add pool -alloc pool_alloc:2 -free pool_free:2")
-        self.assertEqual(self.gdb.run("tm domain list"),
-                         "0 malloc: malloc and its family, operator new and delete\n"
-                         "2 pool: pool_alloc, pool_free")
+        for line in ("tm domain list", "tm domain"):
+            self.assertEqual(self.gdb.run(line),
+                             "0 malloc: malloc and its family, operator new and delete\n"
+                             "2 pool: pool_alloc, pool_free")
+            self.assertEqual(self.gdb.json(line + " -json")["domains"][1:],
+                             [{"number": 2, "name": "pool",
+                               "functions": ["pool_alloc", "pool_free"]}])
         self.assertOneLine(self.gdb.run("tm domain add pool -alloc a -free b"),
                            "^There is a domain pool already")
         self.assertEqual(self.gdb.run("tm domain remove pool"), "Domain 2 (pool) removed.")

@@ -6,7 +6,7 @@ Must never touch the inferior in another way.
 
 from tm import domains, inferior, maps, process
 from tm.commands.framework import PrefixCommand, TmCommand, check_stopped, command
-from tm.commands.output import plural, write
+from tm.commands.output import plural, write, write_json
 from tm.errors import TmError
 from tm.options import Argument, Declaration, Option, Parsed
 
@@ -17,16 +17,24 @@ class DomainPrefix(PrefixCommand):
         name="domain", prefix=True,
         summary="Trace allocators of the program's own, in domains of their own.",
         details="Domain 0 is malloc and its family, 1 is mmap, the others are declared with\n"
-                "\"tm domain add\".")
+                "\"tm domain add\".  Alone it lists them.")
+    alone = "list"
 
 
 @command
 class DomainList(TmCommand):
     declaration = Declaration(
         name="domain list",
-        summary="List the domains and their functions.")
+        summary="List the domains and their functions.",
+        json=True)
 
     def run(self, values: Parsed, from_tty: bool) -> None:
+        if values.json:
+            write_json({"command": "domain list", "domains": [
+                {"number": 0, "name": "malloc", "functions": None}] + [
+                {"number": each.number, "name": each.name, "functions": list(each.functions)}
+                for each in domains.declared()]})
+            return
         lines = ["0 malloc: malloc and its family, operator new and delete"]
         for domain in domains.declared():
             lines.append("%d %s: %s" % (domain.number, domain.name, ", ".join(domain.functions)))

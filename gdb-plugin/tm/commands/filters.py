@@ -127,12 +127,14 @@ class Skip(TmCommand):
         options=(Option("clear", "Forget all functions named before."),),
         details="Blocks that a wrapper such as xmalloc allocates then count for its callers.\n"
                 "Without arguments, lists the functions.",
-        examples=("tm skip xmalloc g_malloc*", "tm skip -clear"))
+        examples=("tm skip xmalloc g_malloc*", "tm skip -clear"),
+        json=True)
 
     def run(self, values: Parsed, from_tty: bool) -> None:
         if values.clear:
             skipped.clear()
         skipped.extend(glob for glob in values.glob if glob not in skipped)
-        if values.glob or values.clear:
-            return
-        write("Skipping: %s." % ", ".join(skipped) if skipped else "No functions are skipped.")
+        if values.json:
+            write_json({"command": "skip", "functions": list(skipped)})
+        elif not values.glob and not values.clear:
+            write("Skipping: %s." % ", ".join(skipped) if skipped else "No functions are skipped.")

@@ -223,9 +223,14 @@ class TmCommand(gdb.Command):
 class PrefixCommand(TmCommand):
     """A command with sub-commands; alone, or with an unknown one, it helps."""
 
+    alone: Optional[str] = None  # the sub-command that it is without one
+
     def _invoke(self, text: str, from_tty: bool) -> None:
         full = ("tm " + self.declaration.name).strip()
         word = text.split()[0] if text.split() else ""
+        if self.alone and (not word or "-json".startswith(word) and len(word) > 1):
+            COMMANDS["%s %s" % (self.declaration.name, self.alone)].invoke(text, from_tty)
+            return
         if word and "-help".startswith(word) and len(word) > 1:
             gdb.execute("help " + full, from_tty)
             return
