@@ -9,9 +9,15 @@ def _address(address):
     return None if address is None else "%#x" % address
 
 
+def _place(frame):
+    """File and line; the filename of a frame without them only says where the code is."""
+    return (frame.filename, frame.lineno) if frame.has_line else (None, None)
+
+
 def frame_document(frame):
     """One frame."""
-    return {"filename": frame.filename, "lineno": frame.lineno, "function": frame.function,
+    filename, lineno = _place(frame)
+    return {"filename": filename, "lineno": lineno, "function": frame.function,
             "module": frame.module, "address": _address(frame.address),
             "inlined": frame.inlined}
 
@@ -25,10 +31,11 @@ def _group_document(statistic, key_type, number, difference, sampled):
     frame = statistic.traceback[-1]
     located = key_type in ("lineno", "traceback")
     named = key_type not in ("size", "domain")
+    filename, lineno = _place(frame)
     document = {
-        "filename": frame.filename if located or (key_type == "filename" and frame.has_line)
-        else None,
-        "lineno": frame.lineno if located else None,
+        "filename": filename if located or key_type == "filename" else None,
+        "lineno": lineno if located else None,
+        "name": frame.filename if located and not frame.has_line else None,
         "function": frame.function if named else None,
         "module": frame.module if named else None,
         "size": statistic.size,

@@ -10,7 +10,7 @@ import unittest
 
 import _tm
 import tm
-from tm import render
+from tm import documents, render
 from tm.tracebacks import Frame
 
 MALLOC, MMAP = _tm.layout["DOMAIN_MALLOC"], _tm.layout["DOMAIN_MMAP"]
@@ -369,11 +369,18 @@ class Documents(unittest.TestCase):
         self.assertEqual(list(document), ["command", "key_type", "cumulative", "snapshot",
                                           "statistics", "other", "total_size", "total_count"])
         self.assertEqual(document["statistics"][0], {
-            "filename": "/src/session.cc", "lineno": 88, "function": "Session::Session",
-            "module": None, "size": 4955328, "count": 39328})
+            "filename": "/src/session.cc", "lineno": 88, "name": None,
+            "function": "Session::Session", "module": None, "size": 4955328, "count": 39328})
         self.assertEqual(document["other"], {"groups": 213, "size": 119504, "count": 1236})
         self.assertEqual((document["total_size"], document["total_count"]), (5599117, 40569))
         json.dumps(document)
+
+    def test_code_without_a_line(self):
+        """Its frame has no file, and what names it is no file either."""
+        frame = tm.Frame("app!run+0x1c", 0, "run", "/bin/app", 0x101c, has_line=False)
+        self.assertEqual(documents.frame_document(frame), {
+            "filename": None, "lineno": None, "function": "run", "module": "/bin/app",
+            "address": "0x101c", "inlined": False})
 
     def test_traceback_key_and_diff(self):
         snapshot = manual_snapshot()
