@@ -250,6 +250,10 @@ class Snapshot:
         for row in self._iterate_rows():
             yield self._trace(row), row[1]
 
+    def row_count(self):
+        """How many largest_rows() there are."""
+        return len(self._rows) // _ROW.size
+
     def largest_rows(self, limit=None):
         """(trace, blocks, recorded blocks), those with the largest blocks first, at most
         `limit`."""

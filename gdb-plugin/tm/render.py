@@ -163,11 +163,16 @@ def render_traceback(address, block, limit=None, most_recent_first=False, source
 
 def render_traces(snapshot, limit, show_name=_same, paint=PLAIN):
     """The text of `tm traces`: equal blocks share a line, the largest come first."""
-    lines = []
+    lines, size, blocks = [], snapshot.size, snapshot.blocks
     for trace, count, _recorded in snapshot.largest_rows(limit):
         place = place_text(trace.traceback[-1], "lineno", show_name, paint)
         lines.append("%s: %s%s" % (place, format_size(trace.size),
                                    " in %s" % plural(count, "block") if count > 1 else ""))
+        size, blocks = size - trace.size * count, blocks - count
+    others = snapshot.row_count() - len(lines)
+    if others:
+        lines.append("%d other: %s in %s" % (others, format_size(max(size, 0)),
+                                             plural(max(blocks, others), "block")))
     return "\n".join(lines) + "\n" + notes(snapshot) if lines else ""
 
 

@@ -38,7 +38,9 @@ def document(pid: int, memory: Dict[str, int], status: Dict[str, Any]) -> Dict[s
 
 def lines(facts: Dict[str, int]) -> List[str]:
     """The same as text."""
-    size = {key: format_size(value) for key, value in facts.items()}
+    anonymous = facts["anonymous"] + facts["swapped"]
+    size = {key: format_size(min(value, anonymous) if key in ("traced", "helper_memory") else value)
+            for key, value in facts.items()}
     swapped = ", %s swapped out" % size["swapped"] if facts["swapped"] else ""
     text = ["Process %d: %s resident (%s anonymous, %s of files, %s shared)%s."
             % (facts["pid"], size["resident"], size["anonymous"], size["files"], size["shared"],

@@ -356,7 +356,8 @@ class Text(unittest.TestCase):
     def test_traces(self):
         self.assertEqual(render.render_traces(self.snapshot, 2),
                          "/src/cache.cc:7: 102 KiB in 5 blocks\n"
-                         "/src/session.cc:88: 126 B in 39328 blocks\n")
+                         "/src/session.cc:88: 126 B in 39328 blocks\n"
+                         "213 other: 117 KiB in 1236 blocks\n")
 
     def test_names_are_shown_as_asked(self):
         text = render.render_top(self.snapshot, "lineno", 1, show_name=os.path.basename)
