@@ -292,7 +292,7 @@ class TestCase(unittest.TestCase):
                          r"redirected, helper at 0x[0-9a-f]+ \(\d+ ms\)\.\Z")
 
     def assertAtBreakpoint(self, text):
-        self.assertRegex(text, r"(?m)^(Thread .* hit )?Breakpoint \d+, ")
+        self.assertRegex(text, r"(?m)^(Thread .* hit )?Breakpoint \d+(\.\d+)?, ")
 
     def assertOneLine(self, text, pattern):
         self.assertEqual(text.count("\n"), 0, f"more than one line: {text!r}")

@@ -136,7 +136,7 @@ class Cores(TestCase):
         self.check_death_inside("tm_unwind")
 
     def test_death_inside_the_table(self):
-        self.check_death_inside("table_put")
+        self.check_death_inside("table_put_usual")
 
     def test_death_inside_malloc(self):
         self.check_death_inside("_int_malloc")

@@ -159,7 +159,7 @@ class Refusals(TestCase):
 
     def test_a_signal_handler_runs_over_it(self):
         """On a stack of its own, where only the signal frame leads back to the helper."""
-        self.stopped_in("table_put")
+        self.stopped_in("table_put_usual")
         self.gdb.run("break handler")
         self.assertAtBreakpoint(self.gdb.run("signal SIGUSR1"))
         self.check()
