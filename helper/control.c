@@ -33,6 +33,8 @@ uint64_t tm_frame_object[16] TM_HIDDEN;
 /* The function that undoes that, of the same libgcc; 0: not registered.  Written by the debugger. */
 uint64_t tm_frame_deregister TM_HIDDEN;
 
+uint32_t tm_mode;
+
 static struct tm_patch patches[TM_MAX_PATCHES];
 static struct tm_relay_region relays[TM_MAX_RELAY_REGIONS];
 
@@ -125,6 +127,15 @@ static long generation_replace(uint32_t limit, uint64_t sample_period, uint64_t 
 	return 0;
 }
 
+static void set_state(uint32_t state)
+{
+	store_release(&tm_header.state, state);
+	if (state != TM_STATE_TRACING)
+		store_release(&tm_mode, TM_MODE_NONE);
+	else
+		store_release(&tm_mode, tm_sample_state ? TM_MODE_SOME : TM_MODE_ALL);
+}
+
 /* ---- what the debugger calls ------------------------------------------- */
 
 long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size, uint64_t seed)
@@ -143,7 +154,7 @@ long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
 	sys_clock_gettime(TM_CLOCK_REALTIME, &now);
 	tm_header.start_time = (uint64_t)now.seconds * 1000000000u + (uint64_t)now.nanoseconds;
 	tm_header.dropped = 0;
-	store_release(&tm_header.state, TM_STATE_TRACING);
+	set_state(TM_STATE_TRACING);
 	tm_modules_refresh(); /* while tracing: it fills in the variables of tm.h, too */
 	return 0;
 }
@@ -151,7 +162,7 @@ long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
 /* The empty table that stays is for hooks that were stopped in the middle. */
 long tm_control_stop(void)
 {
-	store_release(&tm_header.state, TM_STATE_IDLE);
+	set_state(TM_STATE_IDLE);
 	sample_end();
 	tm_track_stop();
 	if (generation_replace(1, 0, 0) && !thread_any_inside())
@@ -306,12 +317,12 @@ long tm_control_canary(void)
 	spare.stack.low = spare.stack.high = 0;
 	entry->record = (uint64_t)&spare;
 	header->generation = (uint64_t)own;
-	header->state = TM_STATE_TRACING;
+	set_state(TM_STATE_TRACING);
 	result = run_canary(own);
 	if (result && header->dropped != dropped)
 		result = -TM_ENOMEM;
 	header->dropped = dropped;
-	header->state = TM_STATE_IDLE;
+	set_state(TM_STATE_IDLE);
 	header->generation = generation;
 	entry->record = (uint64_t)thread;
 	generation_destroy(own);

@@ -8,6 +8,13 @@
 
 #include "helper.h"
 
+/* What usual.S looks at first: which calls are recorded. */
+#define TM_MODE_NONE 0u
+#define TM_MODE_ALL 1u
+#define TM_MODE_SOME 2u /* sampled.S decides */
+
+extern uint32_t tm_mode TM_HIDDEN;
+
 /* Once after the helper was copied in: makes the header valid. */
 long tm_control_init(void) TM_HIDDEN;
 

@@ -1,23 +1,23 @@
 /*
  * The guard of the hooks: which call of a thread is its outermost one in a domain.
- * sampled.S sets it likewise.
+ * usual.S and sampled.S set it likewise.
  *
- * For hooks.c alone: the hooks are as fast as this is inline.  May use thread
+ * For the hooks alone: they are as fast as this is inline.  May use thread
  * records; must never call the program's code but through tm_call_original.
  */
 #ifndef TM_GUARD_H
 #define TM_GUARD_H
 
-#include "thread.h"
+#include "record.h"
 
 static inline const struct tm_patch *patch_of(const struct tm_entry *entry)
 {
 	return (const struct tm_patch *)entry->patch;
 }
 
-static inline void count_dropped(void)
+static inline uint64_t place_of(const struct tm_entry *entry)
 {
-	add_relaxed(&tm_header.dropped, 1);
+	return (uint64_t)&entry->return_address;
 }
 
 /*
@@ -27,8 +27,18 @@ static inline void count_dropped(void)
  */
 static inline bool is_abandoned(const struct tm_thread *thread, const struct tm_entry *entry)
 {
-	return thread->state == THREAD_IN_ORIGINAL && (uint64_t)entry >= thread->entry &&
-	       (uint64_t)entry < thread->stack.high;
+	return thread->state == THREAD_IN_ORIGINAL && place_of(entry) >= thread->entry &&
+	       place_of(entry) < thread->stack.high;
+}
+
+/* What usual.S left out. */
+static inline void guard_complete(struct tm_thread *thread)
+{
+	if (thread->state != THREAD_IN_USUAL)
+		return;
+	thread->domain = TM_DOMAIN_MALLOC;
+	thread->nested = 0;
+	store_release(&thread->state, THREAD_IN_ORIGINAL);
 }
 
 static inline uint32_t domain_of(const struct tm_entry *entry)
@@ -44,7 +54,7 @@ static inline uint64_t domain_bit(const struct tm_entry *entry)
 static inline void guard_begin(struct tm_thread *thread, const struct tm_entry *entry)
 {
 	thread->state = THREAD_IN_HELPER;
-	thread->entry = (uint64_t)entry;
+	thread->entry = place_of(entry);
 	thread->domain = domain_of(entry);
 	thread->nested = 0;
 }
@@ -62,6 +72,7 @@ static TM_NOINLINE struct tm_thread *guard_enter_slow(struct tm_thread *thread,
 		count_dropped(); /* a signal handler's call, in the middle of our work */
 		return NULL;
 	}
+	guard_complete(thread);
 	if (thread->state == THREAD_OUTSIDE || is_abandoned(thread, entry)) {
 		guard_begin(thread, entry);
 		return thread;
@@ -88,7 +99,7 @@ static inline void guard_leave(struct tm_thread *thread, const struct tm_entry *
 {
 	bool nested = false;
 
-	if (unlikely(thread->entry != (uint64_t)entry)) {
+	if (unlikely(thread->entry != place_of(entry))) {
 		nested = thread->nested & domain_bit(entry);
 		thread->nested &= ~domain_bit(entry);
 	}

@@ -11,11 +11,8 @@
  *
  * Must never call the program's code but through tm_call_original.
  */
-#include "counter.h"
 #include "guard.h"
-#include "modules.h"
 #include "sample.h"
-#include "table_usual.h"
 
 uint64_t tm_hook_alloc(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_free(const struct tm_entry *entry) TM_HIDDEN;
@@ -54,160 +51,7 @@ int tm_personality(int version, int actions, uint64_t exception_class, void *exc
 	return continue_unwind;
 }
 
-/* ---- records ----------------------------------------------------------- */
-
-static inline struct tm_generation *current_generation(void)
-{
-	return (struct tm_generation *)load_acquire(&tm_header.generation);
-}
-
-/* The caller's traceback by a walk, interned.  0 when it cannot be kept. */
-static TM_NOINLINE uint32_t walk(struct tm_generation *generation, struct tm_thread *thread,
-				 const struct tm_entry *entry, uint32_t domain)
-{
-	uint64_t root = tm_path_root(generation, domain);
-	struct tm_registers registers;
-	struct tm_path *path;
-	uint64_t *frames;
-	uint32_t traceback;
-	bool complete;
-	size_t count;
-
-	if (unlikely(!thread_reserve(thread, generation->limit)))
-		return 0;
-	tm_entry_registers(entry, &registers);
-	path = tm_path_at(&thread->recall, registers.rip, registers.rsp);
-	frames = (uint64_t *)thread->frames;
-	tm_path_begin(path, thread->recall.size, &thread->unwinder.log);
-	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
-			  &complete);
-	traceback =
-		traceback_intern(generation, thread->number + 1, domain, !complete, frames,
-				 (uint32_t)count, &thread->memo, (uint64_t *)thread->memo_addresses,
-				 (uint32_t *)thread->memo_ids);
-	tm_path_end(path, &thread->unwinder.log, registers.rip, registers.rsp, root, traceback);
-	tm_hint_set(&thread->recall, &thread->unwinder.log, registers.rip, registers.rsp);
-	return traceback;
-}
-
-/* The caller's traceback, interned.  0 when it cannot be kept. */
-static inline uint32_t take_traceback(struct tm_generation *generation, struct tm_thread *thread,
-				      const struct tm_entry *entry, uint32_t domain)
-{
-	uint64_t rip = tm_entry_rip(entry), rsp = tm_entry_rsp(entry);
-	uint32_t known;
-
-	tm_modules_follow_loader();
-	if (unlikely(!thread->recall.paths))
-		return walk(generation, thread, entry, domain);
-	known = tm_recall(tm_path_at(&thread->recall, rip, rsp), rip, rsp,
-			  tm_path_root(generation, domain), &thread->stack);
-	return likely(known) ? known : walk(generation, thread, entry, domain);
-}
-
-/* Where not every block is recorded: the filter knows of it, and it counts as what it stands for. */
-static TM_NOINLINE bool put_chosen(struct tm_generation *generation, struct tm_thread *thread,
-				   const struct tm_block *block)
-{
-	uint64_t replaced, period = generation->sample_period;
-	enum table_result result;
-
-	sample_count(generation->filter, block->address, +1);
-	result = table_put(generation, thread->number + 1, block, &replaced);
-	if (result != TABLE_NONE)
-		sample_count(generation->filter, block->address, -1);
-	if (result == TABLE_DROPPED) {
-		count_dropped();
-		return false;
-	}
-	counter_add(generation, thread->number,
-		    (int64_t)(tm_sample_bytes(block->size, period) -
-			      tm_sample_bytes(replaced, period)));
-	return true;
-}
-
-static TM_INLINE bool put(struct tm_generation *generation, struct tm_thread *thread,
-			  const struct tm_block *block)
-{
-	uint64_t replaced;
-
-	if (unlikely(generation->filter))
-		return put_chosen(generation, thread, block);
-	if (likely(block->domain == TM_DOMAIN_MALLOC &&
-		   table_put_usual(generation, thread->number + 1, block->address, block->size,
-				   block->traceback))) {
-		counter_grow(generation, thread->number, block->size);
-		return true;
-	}
-	if (unlikely(table_put(generation, thread->number + 1, block, &replaced) ==
-		     TABLE_DROPPED)) {
-		count_dropped();
-		return false;
-	}
-	counter_add(generation, thread->number, (int64_t)(block->size - replaced));
-	return true;
-}
-
-/* False when the record is lost; a block that is left out is none. */
-static TM_INLINE bool record(struct tm_thread *thread, const struct tm_entry *entry,
-			     uint32_t domain, uint64_t address, uint64_t size)
-{
-	struct tm_generation *generation = current_generation();
-	struct tm_block block = {.address = address, .size = size, .domain = domain};
-
-	if (unlikely(generation->filter) && !sample_takes(generation, thread, size))
-		return true;
-	block.traceback = take_traceback(generation, thread, entry, domain);
-	if (unlikely(!block.traceback)) {
-		count_dropped();
-		return false;
-	}
-	return put(generation, thread, &block);
-}
-
-static TM_NOINLINE bool forget_chosen(struct tm_generation *generation, struct tm_thread *thread,
-				      uint32_t domain, uint64_t address, struct tm_block *ret)
-{
-	enum table_result result = table_take(generation, thread->number + 1, address, domain, ret);
-
-	if (result == TABLE_FOUND) {
-		sample_count(generation->filter, address, -1);
-		counter_add(generation, thread->number,
-			    -(int64_t)tm_sample_bytes(ret->size, generation->sample_period));
-	} else if (result == TABLE_DROPPED)
-		count_dropped();
-	return result == TABLE_FOUND;
-}
-
-static TM_INLINE bool forget(struct tm_generation *generation, struct tm_thread *thread,
-			     uint32_t domain, uint64_t address, struct tm_block *ret)
-{
-	enum table_result result;
-
-	if (unlikely(generation->filter))
-		return sample_may_hold(generation->filter, address) &&
-		       forget_chosen(generation, thread, domain, address, ret);
-	result = table_take(generation, thread->number + 1, address, domain, ret);
-	if (likely(result == TABLE_FOUND))
-		counter_add(generation, thread->number, -(int64_t)ret->size);
-	else if (unlikely(result == TABLE_DROPPED))
-		count_dropped();
-	return result == TABLE_FOUND;
-}
-
-/* The same for who does not want to know what was there. */
-static TM_INLINE void forget_freed(struct tm_generation *generation, struct tm_thread *thread,
-				   uint32_t domain, uint64_t address)
-{
-	struct tm_block block;
-	uint64_t size;
-
-	if (likely(domain == TM_DOMAIN_MALLOC && !generation->filter &&
-		   table_take_usual(generation, thread->number + 1, address, &size)))
-		counter_shrink(generation, thread->number, size);
-	else
-		forget(generation, thread, domain, address, &block);
-}
+/* ---- arguments --------------------------------------------------------- */
 
 /* Bytes asked for; an overflowing product makes the original fail, so what it is does not matter. */
 static inline uint64_t requested_size(const struct tm_entry *entry)
@@ -231,7 +75,7 @@ uint64_t tm_hook_alloc(const struct tm_entry *entry)
 		return tm_call_original(entry, patch_of(entry));
 	result = guarded_call(thread, entry);
 	if (likely(result != 0))
-		record(thread, entry, domain_of(entry), result, requested_size(entry));
+		record_block(thread, entry, domain_of(entry), result, requested_size(entry));
 	guard_leave(thread, entry);
 	return result;
 }
@@ -241,6 +85,7 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
 {
 	uint64_t address = entry->argument[patch_of(entry)->block_argument];
 	struct tm_thread *thread = guard_enter(entry);
+	struct tm_block block;
 	uint64_t result;
 
 	if (!thread)
@@ -248,7 +93,7 @@ uint64_t tm_hook_free(const struct tm_entry *entry)
 	/* What the original will read of the block, it waits for at the same time as we do. */
 	tm_prefetch((const void *)(address - 8));
 	if (likely(address != 0))
-		forget_freed(current_generation(), thread, domain_of(entry), address);
+		record_forget(current_generation(), thread, domain_of(entry), address, &block);
 	result = guarded_call(thread, entry);
 	guard_leave(thread, entry);
 	return result;
@@ -272,12 +117,12 @@ static inline uint64_t hook_realloc(const struct tm_entry *entry, uint64_t failu
 		return tm_call_original(entry, patch_of(entry));
 	generation = current_generation();
 	size = requested_size(entry);
-	had = address && forget(generation, thread, domain_of(entry), address, &old);
+	had = address && record_forget(generation, thread, domain_of(entry), address, &old);
 	result = guarded_call(thread, entry);
 	if (likely(result != failure))
-		record(thread, entry, domain_of(entry), result, size);
+		record_block(thread, entry, domain_of(entry), result, size);
 	else if (had && size != 0)
-		put(generation, thread, &old);
+		record_put(generation, thread, &old);
 	guard_leave(thread, entry);
 	return result;
 }
@@ -300,7 +145,8 @@ uint64_t tm_hook_store(const struct tm_entry *entry)
 	if (likely((int)result == 0)) {
 		address = *(const uint64_t *)place;
 		if (address)
-			record(thread, entry, domain_of(entry), address, requested_size(entry));
+			record_block(thread, entry, domain_of(entry), address,
+				     requested_size(entry));
 	}
 	guard_leave(thread, entry);
 	return result;
@@ -321,13 +167,13 @@ uint64_t tm_hook_resize(const struct tm_entry *entry)
 	result = guarded_call(thread, entry);
 	generation = current_generation();
 	if (result >= size) {
-		bool had = forget(generation, thread, domain_of(entry), address, &old);
+		bool had = record_forget(generation, thread, domain_of(entry), address, &old);
 
 		old.size = size;
 		if (generation->filter) /* what it was is not known of most, so all are new */
-			record(thread, entry, domain_of(entry), address, size);
+			record_block(thread, entry, domain_of(entry), address, size);
 		else if (had)
-			put(generation, thread, &old);
+			record_put(generation, thread, &old);
 	}
 	guard_leave(thread, entry);
 	return result;
@@ -350,7 +196,7 @@ uint64_t tm_hook_map(const struct tm_entry *entry)
 		return tm_call_original(entry, patch_of(entry));
 	result = guarded_call(thread, entry);
 	if (likely(result != MAP_FAILED))
-		record(thread, entry, domain_of(entry), result, requested_size(entry));
+		record_block(thread, entry, domain_of(entry), result, requested_size(entry));
 	guard_leave(thread, entry);
 	return result;
 }
@@ -368,7 +214,7 @@ static void put_part(struct tm_generation *generation, struct tm_thread *thread,
 	part.address = start;
 	part.size = end - start;
 	if (!generation->filter || sample_keeps(generation, thread, old->size, part.size))
-		put(generation, thread, &part);
+		record_put(generation, thread, &part);
 }
 
 /* Puts back what is left of a mapping in front of `start` and behind `end`. */
@@ -397,11 +243,11 @@ static bool forget_mapping(struct tm_generation *generation, struct tm_thread *t
 		    !table_find(generation, page, domain, ret))
 			continue;
 		if (ret->address + ret->size <= start ||
-		    !forget(generation, thread, domain, ret->address, ret))
+		    !record_forget(generation, thread, domain, ret->address, ret))
 			return false;
 		if (ret->address + ret->size > start)
 			return true;
-		put(generation, thread, ret);
+		record_put(generation, thread, ret);
 		return false;
 	}
 	return false;
@@ -421,7 +267,7 @@ static bool forget_inside(struct tm_generation *generation, struct tm_thread *th
 	bool found = false;
 
 	while (start < end) {
-		if (forget(generation, thread, domain, start, &next)) {
+		if (record_forget(generation, thread, domain, start, &next)) {
 			*ret = next;
 			start = page_after(ret->address + ret->size);
 			found = true;
@@ -455,7 +301,7 @@ uint64_t tm_hook_unmap(const struct tm_entry *entry)
 	if (had && (int)result == 0)
 		put_rest(generation, thread, &old, start, end);
 	else if (had)
-		put(generation, thread, &old);
+		record_put(generation, thread, &old);
 	if (more && (int)result == 0)
 		put_rest(generation, thread, &last, start, end);
 	guard_leave(thread, entry);
@@ -493,6 +339,7 @@ static struct tm_thread *track_enter(const struct tm_entry *entry, uint32_t *ret
 		count_dropped();
 		return NULL;
 	}
+	guard_complete(thread);
 	if (unlikely(is_abandoned(thread, entry)))
 		thread->state = THREAD_OUTSIDE;
 	*ret_before = thread->state;
@@ -517,8 +364,8 @@ uint64_t tm_hook_track(const struct tm_entry *entry)
 	thread = track_enter(entry, &before);
 	if (!thread)
 		return NOT_STORED;
-	stored = record(thread, entry, (uint32_t)entry->argument[0], entry->argument[1],
-			entry->argument[2]);
+	stored = record_block(thread, entry, (uint32_t)entry->argument[0], entry->argument[1],
+			      entry->argument[2]);
 	track_leave(thread, before);
 	return stored ? 0 : NOT_STORED;
 }
@@ -535,8 +382,8 @@ uint64_t tm_hook_untrack(const struct tm_entry *entry)
 	thread = track_enter(entry, &before);
 	if (!thread)
 		return NOT_STORED;
-	forget(current_generation(), thread, (uint32_t)entry->argument[0], entry->argument[1],
-	       &block);
+	record_forget(current_generation(), thread, (uint32_t)entry->argument[0],
+		      entry->argument[1], &block);
 	track_leave(thread, before);
 	return 0;
 }

@@ -40,11 +40,16 @@ extern uint32_t tm_modules_opens TM_HIDDEN;
 /* The header's loader_events when the loader was last followed. */
 extern uint32_t tm_modules_seen_events TM_HIDDEN;
 
-/* To be called before each walk; costs two loads when the loader did nothing. */
+/* Whether the loader did something since; costs two loads. */
+static inline bool tm_modules_are_behind(void)
+{
+	return load_relaxed(&tm_header.loader_events) != load_relaxed(&tm_modules_seen_events);
+}
+
+/* To be called before each walk. */
 static inline void tm_modules_follow_loader(void)
 {
-	if (unlikely(load_relaxed(&tm_header.loader_events) !=
-		     load_relaxed(&tm_modules_seen_events)))
+	if (unlikely(tm_modules_are_behind()))
 		tm_modules_loader_changed();
 }
 

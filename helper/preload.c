@@ -28,6 +28,7 @@
 #include "preload_image.h"
 #include "preload_objects.h"
 #include "tm_layout.h"
+#include "usual.h"
 
 #define PAGE 4096u
 
@@ -112,9 +113,9 @@ static uint64_t entry_of(const struct tm_patch *patch)
 {
 	switch (patch->shape) {
 	case TM_SHAPE_ALLOC:
-		return IMAGE_tm_entry_alloc;
+		return tm_is_usual(patch) ? IMAGE_tm_entry_usual_alloc : IMAGE_tm_entry_alloc;
 	case TM_SHAPE_FREE:
-		return IMAGE_tm_entry_free;
+		return tm_is_usual(patch) ? IMAGE_tm_entry_usual_free : IMAGE_tm_entry_free;
 	case TM_SHAPE_REALLOC:
 		return IMAGE_tm_entry_realloc;
 	case TM_SHAPE_STORE:

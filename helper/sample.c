@@ -23,7 +23,6 @@ _Static_assert(offsetof(struct tm_thread, sample_left) == 40, "counts it down");
 _Static_assert(THREAD_IN_ORIGINAL == 2 && offsetof(struct tm_thread, entry) == 16, "the guard");
 _Static_assert(offsetof(struct tm_thread, nested) == 24, "likewise");
 _Static_assert(offsetof(struct tm_thread, domain) == 32, "likewise");
-_Static_assert(sizeof(struct tm_entry) == 112, "likewise");
 
 uint32_t tm_sample_state;
 uint64_t tm_sample_malloc;

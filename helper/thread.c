@@ -181,8 +181,7 @@ bool thread_any_inside(void)
 	for (i = 0; i < TM_MAX_THREADS; i++) {
 		const struct tm_thread *thread = (const struct tm_thread *)wiped->threads[i].record;
 
-		if (thread &&
-		    (thread->state == THREAD_IN_HELPER || thread->state == THREAD_IN_ORIGINAL))
+		if (thread && thread->state != THREAD_OUTSIDE && thread->state != THREAD_SUSPECT)
 			return true;
 	}
 	return false;

@@ -14,6 +14,8 @@
 #define THREAD_IN_HELPER 1u
 #define THREAD_IN_ORIGINAL 2u
 #define THREAD_SUSPECT 3u /* outside, and the kernel knows no thread of this tid any more */
+/* THREAD_IN_ORIGINAL of usual.S: the domain is malloc's, nested is 0, whatever stands in them. */
+#define THREAD_IN_USUAL 4u
 
 /* Written by its own thread alone (or, harmlessly, by those that share its thread pointer). */
 struct tm_thread {
@@ -21,12 +23,14 @@ struct tm_thread {
 	uint32_t number;   /* index of its struct tm_counter; number + 1 owns locks */
 	uint32_t tid;      /* as the kernel knows it */
 	uint32_t capacity; /* frames that the arrays below can take */
-	uint64_t entry;    /* address of the outermost hook's struct tm_entry */
+	uint64_t entry;    /* where the outermost hook's return address is on the stack */
 	uint64_t nested;   /* domains of hooks inside that one, bit domain % 64 */
 	uint32_t domain;   /* of that one */
 	uint32_t reserved;
 	uint64_t sample_left;   /* bytes that go by before the next sample point; sample.h */
 	uint64_t sample_random; /* state of its random numbers; 0: sample_left is not yet drawn */
+	uint64_t address;       /* of a block that is left to tm_usual_walk … */
+	uint64_t size;          /* … and how large it is, bytes */
 	struct tm_stack stack;
 	struct tm_memo memo;
 	uint64_t frames;         /* address of uint64_t[capacity]: what the unwinder found */

@@ -40,6 +40,12 @@ _ENTRIES = {
     _LAYOUT["SHAPE_REMAP"]: "tm_entry_remap",
 }
 
+# The short ones, for what nearly all calls are: tm_is_usual() in helper/usual.h.
+_USUAL = {
+    Shape("SHAPE_ALLOC", size=0): "tm_entry_usual_alloc",
+    Shape("SHAPE_FREE", block=0): "tm_entry_usual_free",
+}
+
 LOADER_NOTICES = ("_dl_debug_state",)
 
 
@@ -52,6 +58,13 @@ class Function(NamedTuple):
     module: maps.MappedFile
     shape: Shape
     domain: int
+
+
+def _entry(function: Function) -> str:
+    """The helper's stub for a function."""
+    if function.domain == _LAYOUT["DOMAIN_MALLOC"] and function.shape in _USUAL:
+        return _USUAL[function.shape]
+    return _ENTRIES[_LAYOUT[function.shape.shape]]
 
 
 def allocator_functions(files: List[maps.MappedFile]) -> List[Function]:
@@ -164,7 +177,7 @@ class Plan:
         ) else {}
         self.existing = patches.patches if patches else []
         self.first_new_region = len(self.regions)
-        self.new: List[dict] = []  # struct tm_patch and "relocated", to be appended
+        self.new: List[dict] = []  # struct tm_patch, "relocated" and "stub"; to be appended
         self.again: List[int] = []  # indexes of patches that were restored and come back
         self.refused: List[str] = []  # one line per function that cannot be redirected
 
@@ -224,6 +237,7 @@ class Plan:
             "name": function.name.encode()[:47],
             "module": function.module.start,
             "relocated": plan["relocated"],
+            "stub": _entry(function),
         }
 
     def _take_slot(self, module: maps.MappedFile) -> Optional[int]:
@@ -290,7 +304,7 @@ def write_relays(helper: Helper, plan: Plan, patches: PatchList) -> List[int]:
     if first + len(plan.new) > _LAYOUT["MAX_PATCHES"]:
         raise TmError(f"More than {_LAYOUT['MAX_PATCHES']} functions would have to be redirected.")
     for number, patch in enumerate(plan.new, first):
-        entry = helper.symbol(_ENTRIES[patch["shape"]])
+        entry = helper.symbol(patch["stub"])
         relay = (
             b"\x49\xbb" + patches.address_of(number).to_bytes(8, "little")  # movabs $patch, %r11
             + b"\xff\x25\x00\x00\x00\x00" + entry.to_bytes(8, "little")  # jmp *0(%rip); entry
@@ -299,7 +313,9 @@ def write_relays(helper: Helper, plan: Plan, patches: PatchList) -> List[int]:
         inferior.write(patch["relay"], code)
         if inferior.read(patch["relay"], len(code)) != code:
             raise TmError("The relays could not be written into the process.")
-        patches.patches.append({key: patch[key] for key in patch if key != "relocated"})
+        patches.patches.append(
+            {key: patch[key] for key in patch if key not in ("relocated", "stub")}
+        )
     patches.store(first)
     return list(range(first, len(patches.patches))) + plan.again
 

@@ -11,7 +11,8 @@ import os
 import gdb
 
 # Which component the code of a source file is; files not named here are their own.
-COMPONENTS = {"entry.S": "entry", "hooks.c": "guard", "guard.h": "guard",
+COMPONENTS = {"entry.S": "entry", "usual.S": "entry", "usual.c": "guard", "hooks.c": "guard",
+              "guard.h": "guard", "record.h": "guard", "record.c": "guard",
               "thread.c": "guard", "thread.h": "guard",
               "unwind.c": "unwind", "unwind.h": "unwind", "rule.c": "unwind", "stack.c": "unwind",
               "fullwalk.c": "unwind", "cfi.c": "unwind", "cfi.h": "unwind", "modules.c": "unwind",

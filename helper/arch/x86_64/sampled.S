@@ -12,6 +12,8 @@
  * variadic is entered (System V ABI, 3.2.1).  The offsets are asserted in
  * sample.c.
  */
+#include "thread.inc"
+
 	.text
 
 	.macro	function name
@@ -26,20 +28,6 @@
 	.macro	end name
 	.cfi_endproc
 	.size	\name, . - \name
-	.endm
-
-	/* r10: the thread's record, as thread_self() finds it in the usual case. */
-	.macro	find_thread otherwise
-	movq	%fs:0, %rax
-	imull	$0x9e3779b1, %eax, %r10d /* thread_hash() */
-	shrl	$18, %r10d
-	shlq	$4, %r10
-	addq	tm_header+104(%rip), %r10 /* threads */
-	cmpq	%rax, 24(%r10)
-	jne	\otherwise
-	movq	32(%r10), %r10 /* record */
-	testq	%r10, %r10
-	je	\otherwise
 	.endm
 
 	/* Takes what is allocated from sample_left; less than 0: `start` or `clear` came between. */
@@ -57,8 +45,7 @@
 	movl	88(%r11), %eax /* domain */
 	cmpl	%eax, 32(%r10)
 	jne	\otherwise
-	leaq	-104(%rsp), %rax /* is_abandoned() */
-	cmpq	%rax, 16(%r10) /* entry */
+	cmpq	%rsp, 16(%r10) /* entry: is_abandoned() */
 	jbe	\otherwise
 	jmp	*24(%r11)
 	.endm
@@ -67,7 +54,7 @@
 	function tm_sampled_alloc
 	cmpq	%r11, tm_sample_malloc(%rip)
 	jne	tm_sampled_other
-	find_thread tm_recorded_alloc
+	find_thread %r10, %r10d, tm_recorded_alloc
 	cmpl	$0, (%r10) /* state */
 	jne	2f
 	cmpq	tm_sample_least(%rip), %rdi
@@ -82,7 +69,7 @@
 
 	/* calloc, and those with the size in rdi: operator new. */
 	function tm_sampled_other
-	find_thread tm_recorded_alloc
+	find_thread %r10, %r10d, tm_recorded_alloc
 	cmpl	$0, (%r10)
 	jne	2f
 	movq	%rdi, %rax
@@ -113,7 +100,7 @@
 	jne	tm_recorded_realloc
 	cmpb	$0, 69(%r11) /* block_argument */
 	jne	tm_recorded_realloc
-	find_thread tm_recorded_realloc
+	find_thread %r10, %r10d, tm_recorded_realloc
 	cmpl	$0, (%r10)
 	jne	2f
 	cmpq	tm_sample_least(%rip), %rsi
@@ -126,17 +113,12 @@
 2:	nested tm_recorded_realloc
 	end tm_sampled_realloc
 
-	/*
-	 * The original with the guard on, as guard_begin() and guard_leave() do it.  A
-	 * hook's struct tm_entry of the same call would begin at 104 below the return
-	 * address: that is its `entry`.
-	 */
+	/* The original with the guard on, as guard_begin() and guard_leave() do it. */
 	function tm_sampled_guarded
 	.cfi_personality 0x1b, tm_personality /* as in entry.S */
+	movq	%rsp, 16(%r10)
 	pushq	%r10
 	.cfi_adjust_cfa_offset 8
-	leaq	-96(%rsp), %rax
-	movq	%rax, 16(%r10)
 	movq	$0, 24(%r10) /* nested */
 	movl	88(%r11), %eax
 	movl	%eax, 32(%r10)

@@ -1,0 +1,109 @@
+/*
+ * The entry stubs of the functions that nearly all calls go to (tm_is_usual()), to
+ * which their relays lead.  While every call is recorded they do without a struct
+ * tm_entry, and say all that guard.h does in one word.  Whatever is not as usual goes
+ * on in the stubs of entry.S, or of sampled.S.
+ *
+ * r11 holds the address of the struct tm_patch, 24 is the place of `original`
+ * in it.  May use before the call of the original: rax and r10, which hold
+ * nothing when a function that is not variadic is entered (System V ABI, 3.2.1);
+ * in a function that frees also rcx and r8, as none has more arguments than three.
+ * The offsets are asserted in usual.c.
+ */
+#include "thread.inc"
+
+	.text
+
+	.macro	usual shape
+	.globl	tm_entry_usual_\shape
+	.hidden	tm_entry_usual_\shape
+	.type	tm_entry_usual_\shape, @function
+	.balign	16
+tm_entry_usual_\shape:
+	.cfi_startproc
+	.cfi_personality 0x1b, tm_personality /* as in entry.S */
+	endbr64
+	cmpl	$1, tm_mode(%rip) /* TM_MODE_ALL */
+	jne	4f
+	find_thread %r10, %r10d, tm_recorded_\shape
+	cmpl	$0, (%r10) /* state: THREAD_OUTSIDE */
+	jne	1f
+	.endm
+
+	/* Inside another function of the domain: on in the function itself. */
+	.macro	end_usual shape
+1:	cmpl	$4, (%r10) /* THREAD_IN_USUAL */
+	je	2f
+	cmpl	$2, (%r10) /* THREAD_IN_ORIGINAL */
+	jne	3f
+	cmpl	$0, 32(%r10) /* domain */
+	jne	3f
+2:	cmpq	%rsp, 16(%r10) /* is_abandoned() */
+	jbe	3f
+	jmp	*24(%r11)
+3:	jmp	tm_recorded_\shape
+4:	ja	tm_sampled_\shape /* TM_MODE_SOME */
+	jmp	*24(%r11)
+	.cfi_endproc
+	.size	tm_entry_usual_\shape, . - tm_entry_usual_\shape
+	.endm
+
+	/* rbp is where a walk wants it: as in struct tm_entry, which is finished where that is needed. */
+	usual	alloc
+	movq	%rsp, 16(%r10) /* entry */
+	movl	$4, (%r10) /* THREAD_IN_USUAL */
+	.cfi_remember_state
+	pushq	%rbp
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset rbp, 0
+	pushq	%rdi /* size, once more for the sake of alignment */
+	.cfi_adjust_cfa_offset 8
+	pushq	%rdi
+	.cfi_adjust_cfa_offset 8
+	movq	%r10, %rbp
+	call	*24(%r11)
+	popq	%rdx
+	.cfi_adjust_cfa_offset -8
+	popq	%rcx
+	.cfi_adjust_cfa_offset -8
+	testq	%rax, %rax
+	je	5f
+	movq	%rbp, %rdi
+	movq	%rax, %rsi
+	leaq	16(%rsp), %rcx /* the caller's stack pointer when this has returned */
+	call	tm_usual_alloc
+	testq	%rax, %rax
+	je	6f
+5:	movl	$0, (%rbp) /* THREAD_OUTSIDE */
+	popq	%rbp
+	.cfi_remember_state
+	.cfi_adjust_cfa_offset -8
+	.cfi_restore rbp
+	ret
+	.cfi_restore_state
+6:	.irp	register, rbx, r12, r13, r14, r15
+	pushq	%\register
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset \register, 0
+	.endr
+	subq	$56, %rsp /* patch, arguments */
+	.cfi_adjust_cfa_offset 56
+	movq	%rsp, %rdi
+	movq	%rbp, %rsi
+	call	tm_usual_walk
+	addq	$96, %rsp
+	.cfi_adjust_cfa_offset -96
+	.irp	register, rbx, r12, r13, r14, r15
+	.cfi_restore \register
+	.endr
+	jmp	5b
+	.cfi_restore_state
+	end_usual alloc
+
+	usual	free
+	movq	%r10, %rcx
+	movq	%r11, %r8
+	jmp	tm_usual_free
+	end_usual free
+
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,144 @@
+/*
+ * Recording and forgetting blocks, in the general case; usual.c has the short way
+ * of most calls.
+ *
+ * Uses the unwinder, the table and thread records; must never call the
+ * program's code.
+ */
+#include "record.h"
+#include "counter.h"
+#include "modules.h"
+#include "sample.h"
+#include "table_usual.h"
+
+uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
+		     const struct tm_entry *entry, uint32_t domain)
+{
+	uint64_t root = tm_path_root(generation, domain);
+	struct tm_registers registers;
+	struct tm_path *path;
+	uint64_t *frames;
+	uint32_t traceback;
+	bool complete;
+	size_t count;
+
+	if (unlikely(!thread_reserve(thread, generation->limit)))
+		return 0;
+	tm_entry_registers(entry, &registers);
+	path = tm_path_at(&thread->recall, registers.rip, registers.rsp);
+	frames = (uint64_t *)thread->frames;
+	tm_path_begin(path, thread->recall.size, &thread->unwinder.log);
+	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
+			  &complete);
+	traceback =
+		traceback_intern(generation, thread->number + 1, domain, !complete, frames,
+				 (uint32_t)count, &thread->memo, (uint64_t *)thread->memo_addresses,
+				 (uint32_t *)thread->memo_ids);
+	tm_path_end(path, &thread->unwinder.log, registers.rip, registers.rsp, root, traceback);
+	tm_hint_set(&thread->recall, &thread->unwinder.log, registers.rip, registers.rsp);
+	return traceback;
+}
+
+/* The same where the stack may be one that was seen before. */
+static uint32_t recall(struct tm_generation *generation, struct tm_thread *thread,
+		       const struct tm_entry *entry, uint32_t domain)
+{
+	uint64_t rip = tm_entry_rip(entry), rsp = tm_entry_rsp(entry);
+	uint32_t known;
+
+	tm_modules_follow_loader();
+	if (unlikely(!thread->recall.paths))
+		return record_walk(generation, thread, entry, domain);
+	known = tm_recall(tm_path_at(&thread->recall, rip, rsp), rip, rsp,
+			  tm_path_root(generation, domain), &thread->stack);
+	return likely(known) ? known : record_walk(generation, thread, entry, domain);
+}
+
+/* Where not every block is recorded: the filter knows of it, and it counts as what it stands for. */
+static TM_NOINLINE bool put_chosen(struct tm_generation *generation, struct tm_thread *thread,
+				   const struct tm_block *block)
+{
+	uint64_t replaced, period = generation->sample_period;
+	enum table_result result;
+
+	sample_count(generation->filter, block->address, +1);
+	result = table_put(generation, thread->number + 1, block, &replaced);
+	if (result != TABLE_NONE)
+		sample_count(generation->filter, block->address, -1);
+	if (result == TABLE_DROPPED) {
+		count_dropped();
+		return false;
+	}
+	counter_add(generation, thread->number,
+		    (int64_t)(tm_sample_bytes(block->size, period) -
+			      tm_sample_bytes(replaced, period)));
+	return true;
+}
+
+bool record_put(struct tm_generation *generation, struct tm_thread *thread,
+		const struct tm_block *block)
+{
+	uint64_t replaced;
+
+	if (unlikely(generation->filter))
+		return put_chosen(generation, thread, block);
+	if (likely(block->domain == TM_DOMAIN_MALLOC &&
+		   table_put_usual(generation, thread->number + 1, block->address, block->size,
+				   block->traceback))) {
+		counter_grow(generation, thread->number, block->size);
+		return true;
+	}
+	if (unlikely(table_put(generation, thread->number + 1, block, &replaced) ==
+		     TABLE_DROPPED)) {
+		count_dropped();
+		return false;
+	}
+	counter_add(generation, thread->number, (int64_t)(block->size - replaced));
+	return true;
+}
+
+bool record_block(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
+		  uint64_t address, uint64_t size)
+{
+	struct tm_generation *generation = current_generation();
+	struct tm_block block = {.address = address, .size = size, .domain = domain};
+
+	if (unlikely(generation->filter) && !sample_takes(generation, thread, size))
+		return true;
+	block.traceback = recall(generation, thread, entry, domain);
+	if (unlikely(!block.traceback)) {
+		count_dropped();
+		return false;
+	}
+	return record_put(generation, thread, &block);
+}
+
+static TM_NOINLINE bool forget_chosen(struct tm_generation *generation, struct tm_thread *thread,
+				      uint32_t domain, uint64_t address, struct tm_block *ret)
+{
+	enum table_result result = table_take(generation, thread->number + 1, address, domain, ret);
+
+	if (result == TABLE_FOUND) {
+		sample_count(generation->filter, address, -1);
+		counter_add(generation, thread->number,
+			    -(int64_t)tm_sample_bytes(ret->size, generation->sample_period));
+	} else if (result == TABLE_DROPPED)
+		count_dropped();
+	return result == TABLE_FOUND;
+}
+
+bool record_forget(struct tm_generation *generation, struct tm_thread *thread, uint32_t domain,
+		   uint64_t address, struct tm_block *ret)
+{
+	enum table_result result;
+
+	if (unlikely(generation->filter))
+		return sample_may_hold(generation->filter, address) &&
+		       forget_chosen(generation, thread, domain, address, ret);
+	result = table_take(generation, thread->number + 1, address, domain, ret);
+	if (likely(result == TABLE_FOUND))
+		counter_add(generation, thread->number, -(int64_t)ret->size);
+	else if (unlikely(result == TABLE_DROPPED))
+		count_dropped();
+	return result == TABLE_FOUND;
+}
