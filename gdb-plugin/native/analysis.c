@@ -14,7 +14,7 @@
 #include "analysis_tracebacks.h"
 #include "estimate.h"
 
-static struct tm_error *too_much(void)
+struct tm_error *traces_too_much(void)
 {
 	return tm_error_new(TM_ERROR_INPUT, "the snapshot's blocks add up to more than 2^63 bytes");
 }
@@ -108,110 +108,9 @@ static struct tm_error *sum_recent(const struct traces *traces, struct estimate 
 		const struct trace_row *row = &traces->rows[i];
 
 		if (sum_add_row(&sums[traces->keys[traces->nodes[row->node].frame]], traces, row))
-			return too_much();
+			return traces_too_much();
 	}
 	return NULL;
-}
-
-/* What is allocated below each node, itself included. */
-static struct tm_error *sum_nodes(const struct traces *traces, struct estimate **ret)
-{
-	struct estimate *sums = calloc(traces->node_count + 1, sizeof(*sums));
-	int failed = 0;
-
-	if (!sums)
-		return tm_error_no_memory();
-	for (size_t i = 0; i < traces->row_count && !failed; i++)
-		failed = sum_add_row(&sums[traces->rows[i].node], traces, &traces->rows[i]);
-	for (size_t i = traces->node_count; i-- && !failed;)
-		if (traces->nodes[i].parent != TM_NO_NODE)
-			failed = estimate_add(&sums[traces->nodes[i].parent], &sums[i]);
-	if (failed) {
-		free(sums);
-		return too_much();
-	}
-	*ret = sums;
-	return NULL;
-}
-
-static struct tm_error *sum_cumulative(const struct traces *traces, struct estimate *sums)
-{
-	struct tm_error *error;
-	struct estimate *below;
-	int failed = 0;
-
-	error = sum_nodes(traces, &below);
-	if (error)
-		return error;
-	for (size_t i = 0; i < traces->node_count && !failed; i++)
-		failed = estimate_add(&sums[traces->keys[traces->nodes[i].frame]], &below[i]);
-	free(below);
-	return failed ? too_much() : NULL;
-}
-
-/*
- * Walks the tree depth first; `open` counts, by key, the frames between the
- * root and the node: only the outermost one of a key is added.
- */
-static int walk_once(const struct traces *traces, const struct estimate *below, uint32_t *child,
-		     const uint32_t *sibling, uint32_t *open, struct estimate *sums)
-{
-	uint32_t at = child[traces->node_count];
-
-	while (at != TM_NO_NODE) {
-		uint32_t key = traces->keys[traces->nodes[at].frame];
-
-		if (open[key]++ == 0 && estimate_add(&sums[key], &below[at]))
-			return -1;
-		if (child[at] != TM_NO_NODE) {
-			at = child[at];
-			continue;
-		}
-		for (;;) { /* up to the next node that has not been seen */
-			open[traces->keys[traces->nodes[at].frame]]--;
-			if (sibling[at] != TM_NO_NODE) {
-				at = sibling[at];
-				break;
-			}
-			at = traces->nodes[at].parent;
-			if (at == TM_NO_NODE)
-				break;
-		}
-	}
-	return 0;
-}
-
-static struct tm_error *sum_once(const struct traces *traces, size_t key_count,
-				 struct estimate *sums)
-{
-	size_t count = traces->node_count;
-	uint32_t *child = malloc((count + 1) * sizeof(*child)); /* the last: of the forest */
-	uint32_t *sibling = malloc((count + 1) * sizeof(*sibling));
-	uint32_t *open = calloc(key_count + 1, sizeof(*open));
-	struct tm_error *error = NULL;
-	struct estimate *below = NULL;
-
-	if (!child || !sibling || !open)
-		error = tm_error_no_memory();
-	else
-		error = sum_nodes(traces, &below);
-	if (!error) {
-		memset(child, 0xff, (count + 1) * sizeof(*child));
-		for (size_t i = count; i--;) {
-			size_t parent = traces->nodes[i].parent;
-
-			parent = parent == TM_NO_NODE ? count : parent;
-			sibling[i] = child[parent];
-			child[parent] = (uint32_t)i;
-		}
-		if (walk_once(traces, below, child, sibling, open, sums) < 0)
-			error = too_much();
-	}
-	free(child);
-	free(sibling);
-	free(open);
-	free(below);
-	return error;
 }
 
 /* ---- groups that are not keys --------------------------------------------------------- */
@@ -269,7 +168,7 @@ static struct tm_error *sum_rows(struct grouping *grouping, const struct traces 
 				*pairs_place(&grouping->pairs, row_number(row, grouping->mode), 0) -
 				1;
 		if (sum_add_row(&grouping->sums[side][number], traces, row))
-			return too_much();
+			return traces_too_much();
 	}
 	return NULL;
 }
@@ -284,9 +183,9 @@ static struct tm_error *sum_groups(struct grouping *grouping, const struct trace
 	case GROUP_RECENT:
 		return sum_recent(traces, grouping->sums[side]);
 	case GROUP_CUMULATIVE:
-		return sum_cumulative(traces, grouping->sums[side]);
 	case GROUP_ONCE:
-		return sum_once(traces, grouping->key_count, grouping->sums[side]);
+		return traces_sum_paths(traces, grouping->key_count, grouping->mode == GROUP_ONCE,
+					grouping->sums[side]);
 	default:
 		return sum_rows(grouping, traces, side);
 	}

@@ -96,6 +96,17 @@ struct tm_error *traces_group(const struct traces *new, const struct traces *old
 			      const uint32_t *ranks, size_t key_count, struct trace_groups *ret)
 	__attribute__((warn_unused_result));
 
+/*
+ * Adds to sums[key] what the frames of each key hold together with all that they
+ * called: for each frame of a path, or with `once` for the outermost of a key alone.
+ */
+struct estimate;
+struct tm_error *traces_sum_paths(const struct traces *traces, size_t key_count, int once,
+				  struct estimate *sums) __attribute__((warn_unused_result));
+
+/* Bytes or blocks add up to more than 2^63. */
+struct tm_error *traces_too_much(void);
+
 /* Below 0, 0 or above, as `a` is to `b`. */
 #define COMPARE(a, b) (((a) > (b)) - ((a) < (b)))
 
