@@ -119,6 +119,8 @@ class Unload(TestCase):
         self.gdb.run("continue&")
         time.sleep(0.2)
         self.gdb.run("interrupt")
+        # Before gdb has seen the signal, detaching would leave it to the program.
+        self.gdb.wait_until(lambda text: "received signal SIGINT" in text)
         self.finish()
 
 
