@@ -1,8 +1,8 @@
 """Long work shows one line of progress, on a terminal only, and Ctrl-C takes it back.
 
 May use terminal and gdbsession.  Must never import gdb: the tests see what a person sees.
-No clock is waited for: work is made long by steps that sleep, and the line that
-would appear after half a second appears at once.
+No clock is waited for: a step that is to be interrupted does not come to its end,
+and the line that would appear after half a second appears at once.
 """
 import os
 import socket
@@ -14,21 +14,22 @@ from gdbsession import TestCase, batch, build
 from terminal import Terminal, seen
 
 AT_ONCE = ("python from tm.commands import terminal; terminal.DELAY = terminal.PERIOD = 0")
-SLOW = """
+LONG = """
 import time
 from tm import progress
 progress.EVERY = 1
-def slowly(read):
+long_step = ""
+def be_long(text):
+    if text == long_step:
+        time.sleep(1000)
+def reader(text, read, fast=progress.reader):
     def slow(address, length):
-        time.sleep(0.01)
+        be_long(text)
         return read(address, length)
-    return slow
-fast = progress.reader
-def reader(text, read):
-    return fast(text, slowly(read))
+    return fast(text, slow)
 def told(text, items, total, told=progress._told):
     for item in told(text, items, total):
-        time.sleep(0.01)
+        be_long(text)
         yield item
 progress.reader, progress._told = reader, told
 """
@@ -49,14 +50,15 @@ class Progress(TestCase):
         self.gdb.run("continue")
         self.gdb.run(AT_ONCE)
 
-    def make_slow(self):
-        path = os.path.join(self.folder, "slow.py")
+    def make_long(self):
+        path = os.path.join(self.folder, "long.py")
         with open(path, "w") as file:
-            file.write(SLOW)
+            file.write(LONG)
         self.gdb.run(f"source {path}")
 
     def interrupt(self, line, step):
         """Types the line, and Ctrl-C as soon as the step is shown."""
+        self.gdb.run(f"python long_step = {step!r}")
         self.gdb.type(line + "\n")
         self.gdb.wait(step)
         self.gdb.type("\x03")
@@ -91,7 +93,7 @@ class Progress(TestCase):
         self.assertNotIn("\x1b[K", self.gdb.run("tm snapshot") + self.gdb.run("tm top"))
 
     def test_interrupting_a_snapshot_leaves_none(self):
-        self.make_slow()
+        self.make_long()
         self.assertEqual(self.interrupt("tm snapshot", "Reading the traces").split("\n")[-1],
                          "Quit")
         self.assertEqual(seen(self.gdb.run("tm snapshots")), "No snapshots.")
@@ -104,14 +106,14 @@ class Progress(TestCase):
         self.gdb.run(f"tm dump {path}")
         with open(path, "rb") as file:
             before = file.read()
-        self.make_slow()
+        self.make_long()
         for line, step in ((f"tm export pprof {path}", "Writing samples"),
                            (f"tm dump {path}", "Writing frames"),
                            (f"tm load {path}", "Reading frames")):
             self.assertEqual(self.interrupt(line, step).split("\n")[-1], "Quit")
             with open(path, "rb") as file:
                 self.assertEqual(file.read(), before)
-        self.assertEqual(sorted(os.listdir(self.folder)), ["file", "slow.py"])
+        self.assertEqual(sorted(os.listdir(self.folder)), ["file", "long.py"])
         self.assertEqual(seen(self.gdb.run("tm snapshots")).count("\n"), 1)
 
     def test_interrupting_a_download(self):
