@@ -51,11 +51,12 @@ define install_packages
 [ -z "$$missing" ] && exit 0; \
 sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 echo "Installing from Debian's packages: $$missing"; \
-export DEBIAN_FRONTEND=noninteractive; \
-install="$$sudo apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 $$missing"; \
+apt="$$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 \
+	-o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"; \
+install="$$apt install -y --no-install-recommends $$missing"; \
 [ -n "$$(find /var/lib/apt/lists -name '*Packages*' -mtime -1 -print -quit 2>/dev/null)" ] \
-	|| $$sudo apt-get update -qq; \
-$$install >/dev/null 2>&1 </dev/null || { $$sudo apt-get update -qq; $$install >/dev/null </dev/null; }
+	|| $$apt update; \
+$$install >/dev/null 2>&1 </dev/null || { $$apt update; $$install >/dev/null </dev/null; }
 endef
 
 deps: deps-build deps-test deps-lint ## install everything that building, testing and linting need
