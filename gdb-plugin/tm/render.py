@@ -9,7 +9,7 @@ import os
 from tm.documents import (blocks_document, diff_document, snapshot_document, top_document,
                           traceback_document, traces_document)
 from tm.grouping import domain_text
-from tm.paint import PLAIN
+from tm.paint import PLAIN, clean
 from tm.sampling import difference_notes, notes
 from tm.statistics import format_size
 from tm.tracebacks import source_line
@@ -35,7 +35,7 @@ def place_text(frame, key_type="lineno", show_name=_same, paint=PLAIN):
     """What names a line of a report."""
     if not frame.has_line:
         if key_type == "function" and frame.function:
-            return paint.function(frame.function) + frame.filename[len(frame.function):]
+            return paint.function(frame.function) + clean(frame.filename[len(frame.function):])
         return (paint.function if frame.function else paint.file)(frame.filename)
     name = paint.file(show_name(frame.filename))
     return name if key_type == "filename" else "%s:%s" % (name, frame.lineno)

@@ -359,6 +359,17 @@ class Text(unittest.TestCase):
                          "/src/session.cc:88: 126 B in 39328 blocks\n"
                          "213 other: 117 KiB in 1236 blocks\n")
 
+    def test_names_write_no_lines_and_no_colours(self):
+        """A symbol's name is the program's to choose."""
+        hostile = "a\n\x1b[31mTotal\t"
+        here = tm.Frame("/src/%s.c" % hostile, 7, "run" + hostile, "/bin/" + hostile)
+        there = tm.Frame("app!%s+0x1c" % hostile, 0, hostile, "/bin/app", 0x101c, has_line=False)
+        snapshot = tm.Snapshot.from_traces([(0, 16, (here,), 1), (0, 32, (there,), 1)])
+        for key in ("lineno", "filename", "function", "module", "traceback"):
+            text = render.render_top(snapshot, key, 10) + render.render_traces(snapshot, 10)
+            self.assertNotRegex(text, r"[^\x20-\x7e\n]", key)
+            self.assertIn(r"a\n\x1b[31mTotal\t", text, key)
+
     def test_names_are_shown_as_asked(self):
         text = render.render_top(self.snapshot, "lineno", 1, show_name=os.path.basename)
         self.assertIn("\nsession.cc:88: size=", text)

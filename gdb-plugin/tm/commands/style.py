@@ -11,7 +11,7 @@ import gdb
 
 from tm.commands import terminal
 from tm.commands.history import last_history_entry
-from tm.paint import PLAIN, Mark, Paint, plainly
+from tm.paint import PLAIN, Mark, Paint, clean
 
 COLORS = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 INTENSITIES = {"bold": 1, "dim": 2}  # ECMA-48, SGR
@@ -46,9 +46,9 @@ def _mark(kind: str) -> Mark:
     if intensity in INTENSITIES:
         codes.append(INTENSITIES[intensity])
     if not codes:
-        return plainly
+        return clean
     start = "\x1b[%sm" % ";".join(map(str, codes))
-    return lambda text: start + text + RESET
+    return lambda text: start + clean(text) + RESET
 
 
 def is_wanted() -> bool:

@@ -7,7 +7,8 @@ import html
 import time
 
 from tm.exports.folding import FOLDED, Folded, shares, table
-from tm.exports.names import clean, function_name, title
+from tm.exports.names import function_name, title
+from tm.paint import clean
 from tm.exports.page import as_script, assemble, asset, script_of
 from tm.paths import Paths, cut_blocks, line_key, rows
 from tm.grouping import domain_text

@@ -1,19 +1,12 @@
 """Names for people to read, whatever the names in a program are.
 
-May use the standard library.  Must not import gdb, and must never let a control
-character through: a symbol's name is the program's to choose.
+May use the standard library and tm.paint.  Must not import gdb, and must never let a
+control character through: a symbol's name is the program's to choose.
 """
 
 import os.path
 
-
-def clean(text):
-    """The text with all that does not print (controls, bidirectional marks, halves of
-    characters) written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else
-                   letter.encode("unicode_escape").decode("ascii") for letter in text)
+from tm.paint import clean
 
 
 def function_name(frame):

@@ -8,7 +8,8 @@ import gzip
 from bisect import bisect_right
 
 from tm import progress
-from tm.exports.names import clean, function_name, title
+from tm.exports.names import function_name, title
+from tm.paint import clean
 from tm.paths import nodes, row_count, rows
 from tm.grouping import domain_text
 from tm.sampling import notes

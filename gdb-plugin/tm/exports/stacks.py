@@ -7,7 +7,8 @@ May use the standard library and the model.  Must not import gdb.
 import json
 
 from tm import progress
-from tm.exports.names import clean, function_name, title
+from tm.exports.names import function_name, title
+from tm.paint import clean
 from tm.paths import Paths, function_key, line_key
 from tm.version import VERSION
 

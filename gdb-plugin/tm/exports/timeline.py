@@ -6,7 +6,7 @@ May use the standard library and tm.series.  Must not import gdb.
 import html
 import time
 
-from tm.exports.names import clean
+from tm.paint import clean
 from tm.exports.page import assemble, asset, script_of
 from tm.statistics import format_size
 
