@@ -131,6 +131,11 @@ void arena_unmap_alone(void *memory, uint64_t size)
 	add_relaxed(&tm_header.memory, -round_to_pages(size));
 }
 
+void arena_wipe(void *memory, uint64_t size)
+{
+	sys_madvise((uint64_t)memory, round_to_pages(size), TM_MADV_DONTNEED);
+}
+
 void arena_wipe_on_fork(void *memory, uint64_t size)
 {
 	/* Before Linux 4.14 a child of fork may find a lock taken; it then counts a lost record. */

@@ -24,6 +24,9 @@ void arena_unmap_all(struct tm_generation *generation) TM_HIDDEN;
 void *arena_map_alone(uint64_t size) TM_HIDDEN;
 void arena_unmap_alone(void *memory, uint64_t size) TM_HIDDEN;
 
+/* Zeroes whole pages of it, which goes to the kernel. */
+void arena_wipe(void *memory, uint64_t size) TM_HIDDEN;
+
 /* A child of fork finds this memory, whole pages of it, zeroed.  Accepts NULL. */
 void arena_wipe_on_fork(void *memory, uint64_t size) TM_HIDDEN;
 

@@ -8,6 +8,7 @@
 #include "counter.h"
 #include "lock.h"
 #include "modules.h"
+#include "route.h"
 #include "sample.h"
 #include "table.h"
 #include "thread.h"
@@ -32,8 +33,6 @@ uint64_t tm_frame_object[16] TM_HIDDEN;
 
 /* The function that undoes that, of the same libgcc; 0: not registered.  Written by the debugger. */
 uint64_t tm_frame_deregister TM_HIDDEN;
-
-uint32_t tm_mode;
 
 static struct tm_patch patches[TM_MAX_PATCHES];
 static struct tm_relay_region relays[TM_MAX_RELAY_REGIONS];
@@ -130,10 +129,7 @@ static long generation_replace(uint32_t limit, uint64_t sample_period, uint64_t 
 static void set_state(uint32_t state)
 {
 	store_release(&tm_header.state, state);
-	if (state != TM_STATE_TRACING)
-		store_release(&tm_mode, TM_MODE_NONE);
-	else
-		store_release(&tm_mode, tm_sample_state ? TM_MODE_SOME : TM_MODE_ALL);
+	tm_route_all();
 }
 
 /* ---- what the debugger calls ------------------------------------------- */
@@ -146,6 +142,8 @@ long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
 	if (limit < 1 || limit > TM_MAX_FRAMES || min_size > TM_SAMPLE_MAX ||
 	    (sample_period && sample_period < TM_SAMPLE_MIN) || sample_period > TM_SAMPLE_MAX)
 		return -TM_EINVAL;
+	if ((sample_period || min_size) && !sample_reserve())
+		return -TM_ENOMEM;
 	error = generation_replace(limit, sample_period, min_size);
 	if (error)
 		return error;
@@ -167,6 +165,12 @@ long tm_control_stop(void)
 	tm_track_stop();
 	if (generation_replace(1, 0, 0) && !thread_any_inside())
 		generation_publish(NULL); /* there is no memory for one, and no need */
+	return 0;
+}
+
+long tm_control_route(void)
+{
+	tm_route_all();
 	return 0;
 }
 
@@ -218,6 +222,7 @@ long tm_control_unmap(void)
 		generation = older;
 	}
 	tm_modules_unmap();
+	sample_unmap();
 	arena_unmap_forever();
 	return 0;
 }

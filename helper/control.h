@@ -8,13 +8,6 @@
 
 #include "helper.h"
 
-/* What usual.S looks at first: which calls are recorded. */
-#define TM_MODE_NONE 0u
-#define TM_MODE_ALL 1u
-#define TM_MODE_SOME 2u /* sampled.S decides */
-
-extern uint32_t tm_mode TM_HIDDEN;
-
 /* Once after the helper was copied in: makes the header valid. */
 long tm_control_init(void) TM_HIDDEN;
 
@@ -29,6 +22,9 @@ long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
 
 /* Stops recording and forgets the traces. */
 long tm_control_stop(void) TM_HIDDEN;
+
+/* After further functions were redirected: see route.h. */
+long tm_control_route(void) TM_HIDDEN;
 
 /* Forgets the traces; counters and peak begin again. */
 long tm_control_clear(void) TM_HIDDEN;

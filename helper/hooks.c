@@ -22,6 +22,7 @@ uint64_t tm_hook_resize(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_map(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_unmap(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_remap(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_chosen(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_loader(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_track(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_untrack(const struct tm_entry *entry) TM_HIDDEN;
@@ -76,6 +77,31 @@ uint64_t tm_hook_alloc(const struct tm_entry *entry)
 	result = guarded_call(thread, entry);
 	if (likely(result != 0))
 		record_block(thread, entry, domain_of(entry), result, requested_size(entry));
+	guard_leave(thread, entry);
+	return result;
+}
+
+/*
+ * A new block while sampling, of a function that gives back NULL when it fails, for
+ * which sampled.S could not say no: whether it is chosen is decided before the
+ * original runs, because what that one calls counts down as well.
+ */
+uint64_t tm_hook_chosen(const struct tm_entry *entry)
+{
+	struct tm_generation *generation = current_generation();
+	struct tm_thread *thread = guard_enter(entry);
+	uint64_t result, size = requested_size(entry);
+	bool taken;
+
+	if (!thread) {
+		sample_renew();
+		return tm_call_original(entry, patch_of(entry));
+	}
+	taken = load_relaxed(&tm_header.state) == TM_STATE_TRACING &&
+		(!generation->filter || sample_takes(generation, thread, size));
+	result = guarded_call(thread, entry);
+	if (taken && result)
+		record_chosen(thread, entry, domain_of(entry), result, size);
 	guard_leave(thread, entry);
 	return result;
 }

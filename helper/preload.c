@@ -28,7 +28,6 @@
 #include "preload_image.h"
 #include "preload_objects.h"
 #include "tm_layout.h"
-#include "usual.h"
 
 #define PAGE 4096u
 
@@ -86,6 +85,22 @@ static uint64_t find_function(const char *name)
 	return found;
 }
 
+/*
+ * Whether a function calls no other one by its name, so that no stub is entered from
+ * within.  What these libraries have in malloc's own file is known to be so.
+ */
+static bool is_leaf(const struct tm_patch *patch)
+{
+	const char *path, *file;
+
+	if ((patch->shape != TM_SHAPE_ALLOC && patch->shape != TM_SHAPE_REALLOC) ||
+	    begins_with(patch->name, "_Z") || !strcmp(patch->name, "reallocarray"))
+		return false;
+	file = tm_preload_find(patch->name, &path) ? strrchr(path, '/') : NULL;
+	return file &&
+	       (begins_with(file + 1, "libc.so.6") || begins_with(file + 1, "libjemalloc.so"));
+}
+
 /* ---- the helper ---------------------------------------------------------- */
 
 #define UNTRACED ": the program runs untraced"
@@ -113,9 +128,9 @@ static uint64_t entry_of(const struct tm_patch *patch)
 {
 	switch (patch->shape) {
 	case TM_SHAPE_ALLOC:
-		return tm_is_usual(patch) ? IMAGE_tm_entry_usual_alloc : IMAGE_tm_entry_alloc;
+		return IMAGE_tm_entry_alloc;
 	case TM_SHAPE_FREE:
-		return tm_is_usual(patch) ? IMAGE_tm_entry_usual_free : IMAGE_tm_entry_free;
+		return IMAGE_tm_entry_free;
 	case TM_SHAPE_REALLOC:
 		return IMAGE_tm_entry_realloc;
 	case TM_SHAPE_STORE:
@@ -128,10 +143,14 @@ static uint64_t entry_of(const struct tm_patch *patch)
 /* Lets a stub lead to the helper, or straight to its function. */
 static void direct(struct tm_patch *patch)
 {
+	uint64_t entry;
+
 	__atomic_store_n(&patch->checksum, 0, __ATOMIC_SEQ_CST); /* a debugger's, of what was */
 	patch->active = patch->entry != 0;
-	__atomic_store_n(&patch->relay, patch->entry ? patch->entry : patch->original,
-			 __ATOMIC_RELEASE);
+	do { /* the debugger may stop it here and have another entry chosen */
+		entry = __atomic_load_n(&patch->entry, __ATOMIC_ACQUIRE);
+		__atomic_store_n(&patch->relay, entry ? entry : patch->original, __ATOMIC_SEQ_CST);
+	} while (entry != __atomic_load_n(&patch->entry, __ATOMIC_SEQ_CST));
 }
 
 /* Maps the helper and makes its header valid.  NULL when the kernel refuses. */
@@ -152,8 +171,10 @@ static struct tm_header *map_helper(void)
 	header = (struct tm_header *)(base + IMAGE_tm_header);
 	memcpy(header->helper_build_id, IMAGE_BUILD_ID, sizeof(IMAGE_BUILD_ID) - 1);
 	((long (*)(void))(base + IMAGE_tm_control_init))();
-	for (i = 0; i < STUBS; i++)
+	for (i = 0; i < STUBS; i++) {
 		tm_preload_patches[i].entry = (uint64_t)base + entry_of(&tm_preload_patches[i]);
+		tm_preload_patches[i].is_leaf = is_leaf(&tm_preload_patches[i]);
+	}
 	header->patches = (uint64_t)tm_preload_patches;
 	header->patch_count = STUBS;
 	return header;
@@ -342,6 +363,12 @@ uint64_t tm_preload_resolve(struct tm_patch *patch)
 	return patch->relay;
 }
 
+static void set_state(uint32_t value)
+{
+	__atomic_store_n(&traced->state, value, __ATOMIC_RELEASE);
+	((long (*)(void))(traced->image_start + IMAGE_tm_control_route))();
+}
+
 /*
  * libgcc comes with the program, or with an object that is loaded later; it is
  * the same one then, because it stays loaded from now on.  That is our doing,
@@ -353,10 +380,10 @@ __attribute__((constructor)) static void begin(void)
 
 	start();
 	if (traced && !told_libgcc) {
-		__atomic_store_n(&traced->state, TM_STATE_IDLE, __ATOMIC_RELEASE);
+		set_state(TM_STATE_IDLE);
 		if (dlopen("libgcc_s.so.1", RTLD_LAZY))
 			told_libgcc = tell_libgcc(traced);
-		__atomic_store_n(&traced->state, TM_STATE_TRACING, __ATOMIC_RELEASE);
+		set_state(TM_STATE_TRACING);
 	}
 	errno = before;
 }

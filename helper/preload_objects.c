@@ -80,7 +80,8 @@ static struct tables read_tables(const struct dl_phdr_info *object)
 struct search {
 	const char *name;
 	uint64_t found;
-	bool passed; /* this library: as with RTLD_NEXT what comes before it does not count */
+	const char *path; /* of the object that has it */
+	bool passed;      /* this library: as with RTLD_NEXT what comes before it does not count */
 };
 
 static bool is_function(const struct tables *tables, uint32_t index, const char *name)
@@ -137,15 +138,24 @@ static int search_object(struct dl_phdr_info *object, size_t size, void *context
 	if (!index)
 		return 0;
 	search->found = object->dlpi_addr + tables.symbols[index].st_value;
+	search->path = object->dlpi_name;
 	return 1;
 }
 
-uint64_t tm_preload_find_next(const char *name)
+uint64_t tm_preload_find(const char *name, const char **ret_path)
 {
 	struct search search = {.name = name};
 
 	dl_iterate_phdr(search_object, &search);
+	*ret_path = search.path;
 	return search.found;
+}
+
+uint64_t tm_preload_find_next(const char *name)
+{
+	const char *path;
+
+	return tm_preload_find(name, &path);
 }
 
 /* ---- stepping aside ------------------------------------------------------ */

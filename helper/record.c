@@ -97,20 +97,28 @@ bool record_put(struct tm_generation *generation, struct tm_thread *thread,
 	return true;
 }
 
-bool record_block(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
-		  uint64_t address, uint64_t size)
+bool record_chosen(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
+		   uint64_t address, uint64_t size)
 {
 	struct tm_generation *generation = current_generation();
 	struct tm_block block = {.address = address, .size = size, .domain = domain};
 
-	if (unlikely(generation->filter) && !sample_takes(generation, thread, size))
-		return true;
 	block.traceback = recall(generation, thread, entry, domain);
 	if (unlikely(!block.traceback)) {
 		count_dropped();
 		return false;
 	}
 	return record_put(generation, thread, &block);
+}
+
+bool record_block(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
+		  uint64_t address, uint64_t size)
+{
+	const struct tm_generation *generation = current_generation();
+
+	if (unlikely(generation->filter) && !sample_takes(generation, thread, size))
+		return true;
+	return record_chosen(thread, entry, domain, address, size);
 }
 
 static TM_NOINLINE bool forget_chosen(struct tm_generation *generation, struct tm_thread *thread,

@@ -26,7 +26,11 @@ uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 bool record_put(struct tm_generation *generation, struct tm_thread *thread,
 		const struct tm_block *block) TM_HIDDEN;
 
-/* The same with the caller's traceback; a block that is left out (sample.h) is not lost. */
+/* The same with the caller's traceback. */
+bool record_chosen(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
+		   uint64_t address, uint64_t size) TM_HIDDEN;
+
+/* The same unless the block is left out (sample.h); such a one is not lost. */
 bool record_block(struct tm_thread *thread, const struct tm_entry *entry, uint32_t domain,
 		  uint64_t address, uint64_t size) TM_HIDDEN;
 

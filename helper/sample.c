@@ -6,30 +6,28 @@
  */
 #include "sample.h"
 #include "arch.h"
+#include "arena.h"
+#include "route.h"
 #include "sys.h"
 
 /* sampled.S */
 _Static_assert(offsetof(struct tm_patch, original) == 24, "jumps there");
 _Static_assert(offsetof(struct tm_patch, domain) == 88, "puts it into the guard");
-_Static_assert(offsetof(struct tm_patch, size_argument) == 67, "looks at all three, and …");
-_Static_assert(offsetof(struct tm_patch, count_argument) == 68, "… at two of them …");
-_Static_assert(offsetof(struct tm_patch, block_argument) == 69, "… at a time");
-_Static_assert(TM_NO_ARGUMENT == 0xff, "in these");
 _Static_assert(offsetof(struct tm_header, threads) == 104, "leads to the thread records");
 _Static_assert(offsetof(struct tm_wiped, threads) == 24, "looks them up");
 _Static_assert(sizeof(struct tm_thread_entry) == 16 && TM_MAX_THREADS == 16384, "likewise");
 _Static_assert(offsetof(struct tm_thread, state) == 0 && THREAD_OUTSIDE == 0, "looks at it");
-_Static_assert(offsetof(struct tm_thread, sample_left) == 40, "counts it down");
 _Static_assert(THREAD_IN_ORIGINAL == 2 && offsetof(struct tm_thread, entry) == 16, "the guard");
 _Static_assert(offsetof(struct tm_thread, nested) == 24, "likewise");
 _Static_assert(offsetof(struct tm_thread, domain) == 32, "likewise");
+_Static_assert(offsetof(struct tm_sample_slots, owner) == 0 && SAMPLE_SLOTS == 65536,
+	       "finds a thread's words …");
+_Static_assert(offsetof(struct tm_sample_slots, left) == 0x80040, "… and counts down");
+_Static_assert(SAMPLE_FILTER_BYTES == UINT64_C(1) << (32 - 12), "looks into it");
 
-uint32_t tm_sample_state;
-uint64_t tm_sample_malloc;
+struct tm_sample_slots *tm_sample_slots;
+uint8_t *tm_sample_filter;
 uint64_t tm_sample_least;
-uint8_t tm_sample_filter[SAMPLE_FILTER_BYTES];
-
-static uint32_t patches_seen; /* patch_count when tm_sample_malloc was found */
 
 #define FRACTION_BITS 40u
 #define LN2 UINT64_C(0xb17217f7d1cf79ac) /* ln 2, in units of 2^-64 */
@@ -72,68 +70,52 @@ uint64_t sample_gap(uint64_t random, uint64_t period)
 }
 
 /* Random numbers begin at another place in every thread, and in a child of fork. */
-static void draw_first(struct tm_thread *thread, uint64_t period)
+static void begin_random(struct tm_thread *thread)
 {
 	uint64_t state = tm_header.sample_seed + thread->number;
 	uint32_t pid = sys_is_quiet() ? tm_header.pid : (uint32_t)sys_getpid();
 
 	state = sample_random(&state) + (pid - tm_header.pid);
 	thread->sample_random = sample_random(&state) | 1;
-	thread->sample_left = sample_gap(sample_random(&thread->sample_random), period);
+	thread->sample_left = 0;
 }
 
-/* `malloc`, `__libc_malloc`, `je_malloc`: what may be called by, or call, a malloc. */
-static bool is_malloc(const char *name, size_t size)
+TM_NOINLINE uint64_t sample_draw(const struct tm_generation *generation, struct tm_thread *thread)
 {
-	static const char wanted[] = "malloc";
-	size_t length = 0, i;
-
-	while (length < size && name[length])
-		length++;
-	if (length < sizeof(wanted) - 1)
-		return false;
-	for (i = 0; i < sizeof(wanted) - 1; i++)
-		if (name[length - (sizeof(wanted) - 1) + i] != wanted[i])
-			return false;
-	return true;
+	tm_route_new(); /* here, because it is seldom, but again and again */
+	return sample_gap(sample_random(&thread->sample_random), generation->sample_period) + 1;
 }
 
-static void find_malloc(void)
+TM_NOINLINE uint64_t *sample_claim(const struct tm_generation *generation, struct tm_thread *thread)
 {
-	const struct tm_patch *patches = (const struct tm_patch *)tm_header.patches;
-	const struct tm_patch *found = NULL;
-	uint32_t i, count = load_acquire(&tm_header.patch_count), mallocs = 0;
+	uint64_t pointer = tm_thread_pointer(), *left = sample_left(pointer);
 
-	for (i = 0; i < count && i < TM_MAX_PATCHES; i++) {
-		if (patches[i].domain != TM_DOMAIN_MALLOC ||
-		    !is_malloc(patches[i].name, sizeof(patches[i].name)))
-			continue;
-		mallocs++;
-		if (patches[i].shape == TM_SHAPE_ALLOC && patches[i].size_argument == 0 &&
-		    patches[i].count_argument == TM_NO_ARGUMENT)
-			found = &patches[i];
-	}
-	patches_seen = count;
-	store_release(&tm_sample_malloc, mallocs == 1 ? (uint64_t)found : 0);
-}
+	if (!thread->sample_random)
+		begin_random(thread);
+	if (!left) {
+		struct tm_sample_slots *slots = tm_sample_slots;
+		uint32_t index = sample_index(pointer);
+		uint64_t owner = load_relaxed(&slots->owner[index]);
 
-TM_NOINLINE bool sample_reached(const struct tm_generation *generation, struct tm_thread *thread,
-				uint64_t size)
-{
-	uint64_t period = generation->sample_period;
-
-	if (unlikely(load_relaxed(&tm_header.patch_count) != patches_seen))
-		find_malloc(); /* the debugger redirected more */
-	if (!thread->sample_random) {
-		draw_first(thread, period);
-		if (thread->sample_left >= size) {
-			thread->sample_left -= size;
-			return false;
+		left = &thread->sample_left;
+		if ((!owner || !thread_entry(owner)) &&
+		    __atomic_compare_exchange_n(&slots->owner[index], &owner, pointer, false,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+			left = &slots->left[index];
+			*left = 0; /* or what a thread that has ended had */
 		}
 	}
-	/* Behind the block, not behind the point: gaps have no memory. */
-	thread->sample_left = sample_gap(sample_random(&thread->sample_random), period);
-	return true;
+	if (!*left)
+		*left = sample_draw(generation, thread);
+	return left;
+}
+
+void sample_renew(void)
+{
+	uint64_t *left = sample_left(tm_thread_pointer());
+
+	if (left)
+		*left = 0;
 }
 
 /* p(size) / p(old_size) = (size / bytes(size)) / (old_size / bytes(old_size)) */
@@ -148,7 +130,7 @@ bool sample_keeps(const struct tm_generation *generation, struct tm_thread *thre
 	if (!period)
 		return true;
 	if (!thread->sample_random)
-		draw_first(thread, period);
+		begin_random(thread);
 	old_size = tm_sample_size(old_size);
 	size = tm_sample_size(size);
 	old_share = (unsigned __int128)old_size * tm_sample_bytes(size, period);
@@ -156,9 +138,28 @@ bool sample_keeps(const struct tm_generation *generation, struct tm_thread *thre
 	return (sample_random(&thread->sample_random) >> 32) * old_share < share << 32;
 }
 
+bool sample_reserve(void)
+{
+	if (!tm_sample_filter)
+		tm_sample_filter = arena_map_alone(SAMPLE_FILTER_BYTES);
+	if (!tm_sample_slots)
+		tm_sample_slots = arena_map_alone(sizeof(*tm_sample_slots));
+	arena_wipe_on_fork(tm_sample_slots, sizeof(*tm_sample_slots));
+	return tm_sample_filter && tm_sample_slots;
+}
+
+void sample_unmap(void)
+{
+	if (tm_sample_filter)
+		arena_unmap_alone(tm_sample_filter, SAMPLE_FILTER_BYTES);
+	if (tm_sample_slots)
+		arena_unmap_alone(tm_sample_slots, sizeof(*tm_sample_slots));
+}
+
 void sample_end(void)
 {
-	store_release(&tm_sample_state, 0);
+	if (tm_sample_slots)
+		arena_wipe(tm_sample_slots, sizeof(*tm_sample_slots));
 }
 
 void sample_begin(const struct tm_generation *generation)
@@ -174,15 +175,14 @@ void sample_begin(const struct tm_generation *generation)
 
 		if (!thread)
 			continue;
-		thread->sample_left = thread->sample_random = 0;
+		thread->sample_random = 0;
 		busy |= thread->state == THREAD_IN_HELPER;
 	}
 	/* One that is about to count a record that went would count one of the new ones. */
 	if (!busy)
-		tm_memset(tm_sample_filter, 0, sizeof(tm_sample_filter));
+		arena_wipe(tm_sample_filter, SAMPLE_FILTER_BYTES);
+	sample_end();
 	tm_sample_least = tm_sample_size(generation->min_size);
-	find_malloc();
-	store_release(&tm_sample_state, 1);
 }
 
 void sample_count(uint64_t filter, uint64_t address, int change)

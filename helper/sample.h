@@ -27,25 +27,77 @@ uint64_t sample_gap(uint64_t random, uint64_t period) TM_HIDDEN;
 /* The next number of a sequence (splitmix64: any state is a good one, also 0). */
 uint64_t sample_random(uint64_t *state) TM_HIDDEN;
 
-/* A sample point lies in the next `size` bytes, or none was drawn yet: which of them? */
-bool sample_reached(const struct tm_generation *generation, struct tm_thread *thread,
-		    uint64_t size) TM_HIDDEN;
+/*
+ * What is left of each thread's gap, where the stubs find it in few instructions: by
+ * bits 8 to 23 of the thread pointer, which differ between threads since their
+ * stacks lie apart.  A thread that finds its place taken counts in its record, and
+ * its calls go the long way.
+ *
+ * `owner` is claimed by the thread itself; `left` is its own from then on.  Both
+ * are wiped in a child of fork, which so draws gaps of its own.
+ */
+#define SAMPLE_SLOTS 65536u
+
+struct tm_sample_slots {
+	uint64_t owner[SAMPLE_SLOTS]; /* thread pointer; 0: nobody's */
+	uint64_t apart[8];            /* or both words were in one set of the cache */
+	uint64_t left[SAMPLE_SLOTS];  /* 1 more than what goes by before its point; 0: not drawn */
+};
+
+/* sampled.S reckons the same. */
+static inline uint32_t sample_index(uint64_t thread_pointer)
+{
+	return (uint32_t)(thread_pointer >> 8) % SAMPLE_SLOTS;
+}
+
+/* What the stubs read: the slots, and where blocks are passed at once. */
+extern struct tm_sample_slots *tm_sample_slots TM_HIDDEN; /* stays until the helper is unloaded */
+extern uint64_t tm_sample_least TM_HIDDEN; /* bytes; smaller blocks are not recorded */
+
+/* What a thread has left, as the stubs find it; NULL when the place is not its own. */
+static inline uint64_t *sample_left(uint64_t thread_pointer)
+{
+	struct tm_sample_slots *slots = tm_sample_slots;
+	uint32_t index = sample_index(thread_pointer);
+
+	return likely(slots->owner[index] == thread_pointer) ? &slots->left[index] : NULL;
+}
+
+/* What the calling thread has left, when it has to claim its place or to draw first. */
+uint64_t *sample_claim(const struct tm_generation *generation, struct tm_thread *thread) TM_HIDDEN;
+
+/* What is left at the beginning of the next gap. */
+uint64_t sample_draw(const struct tm_generation *generation, struct tm_thread *thread) TM_HIDDEN;
 
 /* Whether the next block of the thread, of `size` bytes, is to be recorded.  Ask once for each. */
 static inline bool sample_takes(const struct tm_generation *generation, struct tm_thread *thread,
 				uint64_t size)
 {
+	uint64_t *left;
+
 	if (size < generation->min_size)
 		return false;
 	if (!generation->sample_period)
 		return true;
+	left = sample_left(tm_thread_pointer());
+	if (unlikely(!left || !*left))
+		left = sample_claim(generation, thread);
 	size = tm_sample_size(size);
-	/* Not less than 0, but where sample_begin() came between what is here and the last line. */
-	if (unlikely(thread->sample_left < size || (int64_t)thread->sample_left < 0))
-		return sample_reached(generation, thread, size);
-	thread->sample_left -= size;
-	return false;
+	if (*left > size) {
+		*left -= size;
+		return false;
+	}
+	/* Behind the block, not behind the point: gaps have no memory. */
+	*left = sample_draw(generation, thread);
+	return true;
 }
+
+/*
+ * A call that another one had made was chosen, and is not recorded: the thread draws
+ * anew at its next call.  So the chance that such a call took leaves no trace, and
+ * every call may take one, be it nested or not.
+ */
+void sample_renew(void) TM_HIDDEN;
 
 /*
  * What is left of a recorded block when it has shrunk: whether its record
@@ -54,14 +106,8 @@ static inline bool sample_takes(const struct tm_generation *generation, struct t
 bool sample_keeps(const struct tm_generation *generation, struct tm_thread *thread,
 		  uint64_t old_size, uint64_t size) TM_HIDDEN;
 
-/*
- * What sampled.S reads: whether it has anything to do, and which function it may
- * go on to without setting the guard.  That is the one named malloc, which then
- * calls no other allocator function: such a block would have two chances.
- */
-extern uint32_t tm_sample_state TM_HIDDEN;  /* 1: not every block is recorded */
-extern uint64_t tm_sample_malloc TM_HIDDEN; /* address of its struct tm_patch; 0: there is none */
-extern uint64_t tm_sample_least TM_HIDDEN;  /* bytes, not 0: smaller blocks go another way */
+/* Before the first generation that leaves blocks out.  False when there is no memory. */
+bool sample_reserve(void) TM_HIDDEN;
 
 /*
  * Begins with the generation that was just published, when it leaves blocks
@@ -70,27 +116,30 @@ extern uint64_t tm_sample_least TM_HIDDEN;  /* bytes, not 0: smaller blocks go a
  */
 void sample_begin(const struct tm_generation *generation) TM_HIDDEN;
 
-/* All calls go through their hooks again. */
+/* No thread has anything left: those that stand in the stubs go the long way. */
 void sample_end(void) TM_HIDDEN;
+
+/* Gives the memory back, at the end of all. */
+void sample_unmap(void) TM_HIDDEN;
 
 /* ---- the filter ------------------------------------------------------------ */
 
 /*
- * Counters of a byte, by address: how many recorded blocks begin there, in 256
- * bytes of memory, so that frees of neighbours look into one cache line.  At the
- * highest value one stays.
+ * Counters of a byte, by page of 4 KiB: how many recorded blocks begin there, so that
+ * frees of neighbours look into one cache line.  At the highest value one stays.
  *
- * There is one such table, in the helper's image: a stopped thread may be
- * about to read it, so it must never go.  Counts may be too high, never too low.
+ * There is one such table, of 4 GiB of addresses: a stopped thread may be about to
+ * read it, so it stays until the helper is unloaded.  Counts may be too high, never
+ * too low.
  */
-#define SAMPLE_FILTER_BYTES 65536u
+#define SAMPLE_FILTER_BYTES (1u << 20)
 
-extern uint8_t tm_sample_filter[SAMPLE_FILTER_BYTES] TM_HIDDEN;
+extern uint8_t *tm_sample_filter TM_HIDDEN;
 
 /* sampled.S reckons the same. */
 static inline uint8_t *sample_counter(uint64_t filter, uint64_t address)
 {
-	return (uint8_t *)filter + (address >> 8 & (SAMPLE_FILTER_BYTES - 1));
+	return (uint8_t *)filter + ((uint32_t)address >> 12);
 }
 
 /* False when the block is certainly not recorded.  filter: the generation's, not 0. */

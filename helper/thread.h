@@ -27,8 +27,8 @@ struct tm_thread {
 	uint64_t nested;   /* domains of hooks inside that one, bit domain % 64 */
 	uint32_t domain;   /* of that one */
 	uint32_t reserved;
-	uint64_t sample_left;   /* bytes that go by before the next sample point; sample.h */
-	uint64_t sample_random; /* state of its random numbers; 0: sample_left is not yet drawn */
+	uint64_t sample_left;   /* like that of tm_sample_slots, where its place there is taken */
+	uint64_t sample_random; /* state of its random numbers; 0: not yet begun */
 	uint64_t address;       /* of a block that is left to tm_usual_walk … */
 	uint64_t size;          /* … and how large it is, bytes */
 	struct tm_stack stack;

@@ -4,7 +4,6 @@
  *
  * Must never call the program's code but for the function that was redirected.
  */
-#include "control.h"
 #include "guard.h"
 #include "counter.h"
 #include "modules.h"
@@ -16,7 +15,6 @@ _Static_assert(offsetof(struct tm_thread, state) == 0 && THREAD_OUTSIDE == 0, "l
 _Static_assert(offsetof(struct tm_thread, entry) == 16, "sets it");
 _Static_assert(offsetof(struct tm_thread, domain) == 32 && TM_DOMAIN_MALLOC == 0, "looks at it");
 _Static_assert(THREAD_IN_ORIGINAL == 2 && THREAD_IN_USUAL == 4, "looks for them");
-_Static_assert(TM_MODE_ALL == 1 && TM_MODE_SOME > 1 && TM_MODE_NONE < 1, "likewise");
 
 uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address, uint64_t size,
 			uint64_t rsp) TM_HIDDEN;

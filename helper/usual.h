@@ -1,4 +1,4 @@
-/* Which redirected functions lead to the stubs of usual.S.  Also for preload.c. */
+/* Which redirected functions lead to the stubs of usual.S. */
 #ifndef TM_USUAL_H
 #define TM_USUAL_H
 

@@ -360,8 +360,9 @@ struct tm_patch {
 	uint32_t checksum; /* CRC-32 of the patch with this and `active` 0; 0: none was made */
 	char name[48];     /* NUL-terminated, cut when longer */
 	uint64_t module;   /* start of the module it is in */
-	uint64_t entry;    /* length 0: the helper's stub that relay leads to; 0 once it is gone */
-	uint64_t reserved[2];
+	uint64_t entry; /* the helper's stub that relay leads to; 0 once it is gone; see route.h */
+	uint32_t is_leaf; /* 1: it is known to call no other redirected function of its domain */
+	uint32_t reserved[3];
 };
 
 #define TM_MAX_PATCHES 512u

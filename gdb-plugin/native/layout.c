@@ -132,6 +132,7 @@ static const struct field fields[] = {
 	FIELD(tm_patch, name),
 	FIELD(tm_patch, module),
 	FIELD(tm_patch, entry),
+	FIELD(tm_patch, is_leaf),
 	FIELD(tm_patch, reserved),
 
 	STRUCT(tm_relay_region),

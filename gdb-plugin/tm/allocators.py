@@ -3,6 +3,7 @@
 Data alone: no gdb, no process.  Shapes are those of tm_layout.h.
 """
 
+import os
 from typing import Dict, NamedTuple, Optional
 
 
@@ -64,6 +65,20 @@ for _delete in ("_ZdlPv", "_ZdaPv"):
 
 # Those that report failure by throwing std::bad_alloc.
 THROWING = ("_Znwm", "_Znam", "_ZnwmSt11align_val_t", "_ZnamSt11align_val_t")
+
+# Functions known to call no other of these, by how the name of their library begins.  glibc's
+# realloc calls its malloc.
+_LEAVES = {
+    "libc.so.6": ("malloc", "calloc", "memalign", "aligned_alloc", "valloc", "pvalloc"),
+    "libjemalloc.so": ("malloc", "calloc", "realloc"),
+}
+
+
+def is_leaf(name: str, path: str) -> bool:
+    """Whether the function of the library is known to call no other allocator function."""
+    return any(os.path.basename(path).startswith(library) and name in names
+               for library, names in _LEAVES.items())
+
 
 # Allocators that are linked in under a prefix of their own.
 for _prefix in ("je_", "tc_", "mi_", "__libc_"):

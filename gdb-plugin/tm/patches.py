@@ -2,7 +2,7 @@
 
 A redirected function begins with `jmp relay`.  The relay, in a page within
 reach, loads the address of the function's struct tm_patch and jumps to the
-entry stub of its shape; beside it lies the relocated prologue, through which
+stub that it names; beside it lies the relocated prologue, through which
 the helper calls the function itself.  The plan is complete before anything in
 the process changes.
 """
@@ -15,7 +15,7 @@ from typing import Dict, List, NamedTuple, Optional
 import _tm
 
 from . import inferior, maps
-from .allocators import FUNCTIONS, THROWING, Shape
+from .allocators import FUNCTIONS, THROWING, Shape, is_leaf
 from .errors import TmError
 from .helper import Helper, find_functions
 
@@ -24,7 +24,9 @@ _PATCH_SIZE = _LAYOUT["sizeof"]["tm_patch"]
 _REGION_SIZE = _LAYOUT["sizeof"]["tm_relay_region"]
 _NO_ARGUMENT = _LAYOUT["NO_ARGUMENT"]
 
-# A relay's slot: 24 bytes that lead to the helper, then the relocated prologue.
+_ENTRY = _LAYOUT["offsets"]["tm_patch"]["entry"][0]
+
+# A relay's slot: 17 bytes that lead to the helper, then the relocated prologue.
 _SLOT = 128
 _PROLOGUE = 32
 
@@ -40,12 +42,6 @@ _ENTRIES = {
     _LAYOUT["SHAPE_REMAP"]: "tm_entry_remap",
 }
 
-# The short ones, for what nearly all calls are: tm_is_usual() in helper/usual.h.
-_USUAL = {
-    Shape("SHAPE_ALLOC", size=0): "tm_entry_usual_alloc",
-    Shape("SHAPE_FREE", block=0): "tm_entry_usual_free",
-}
-
 LOADER_NOTICES = ("_dl_debug_state",)
 
 
@@ -58,13 +54,6 @@ class Function(NamedTuple):
     module: maps.MappedFile
     shape: Shape
     domain: int
-
-
-def _entry(function: Function) -> str:
-    """The helper's stub for a function."""
-    if function.domain == _LAYOUT["DOMAIN_MALLOC"] and function.shape in _USUAL:
-        return _USUAL[function.shape]
-    return _ENTRIES[_LAYOUT[function.shape.shape]]
 
 
 def allocator_functions(files: List[maps.MappedFile]) -> List[Function]:
@@ -154,7 +143,8 @@ class PatchList:
 
 
 def _checksum(patch: dict) -> int:
-    return zlib.crc32(_tm.encode("tm_patch", dict(patch, active=0, checksum=0)))
+    # What is in place, and the stub it leads to, change without a debugger's doing, too.
+    return zlib.crc32(_tm.encode("tm_patch", dict(patch, active=0, checksum=0, entry=0)))
 
 
 def is_damaged(patch: dict) -> bool:
@@ -177,7 +167,7 @@ class Plan:
         ) else {}
         self.existing = patches.patches if patches else []
         self.first_new_region = len(self.regions)
-        self.new: List[dict] = []  # struct tm_patch, "relocated" and "stub"; to be appended
+        self.new: List[dict] = []  # struct tm_patch and "relocated", to be appended
         self.again: List[int] = []  # indexes of patches that were restored and come back
         self.refused: List[str] = []  # one line per function that cannot be redirected
 
@@ -236,8 +226,8 @@ class Plan:
             "domain": function.domain,
             "name": function.name.encode()[:47],
             "module": function.module.start,
+            "is_leaf": int(is_leaf(function.name, function.module.path)),
             "relocated": plan["relocated"],
-            "stub": _entry(function),
         }
 
     def _take_slot(self, module: maps.MappedFile) -> Optional[int]:
@@ -304,18 +294,17 @@ def write_relays(helper: Helper, plan: Plan, patches: PatchList) -> List[int]:
     if first + len(plan.new) > _LAYOUT["MAX_PATCHES"]:
         raise TmError(f"More than {_LAYOUT['MAX_PATCHES']} functions would have to be redirected.")
     for number, patch in enumerate(plan.new, first):
-        entry = helper.symbol(patch["stub"])
+        # Until the helper chooses another one: helper/route.h.
+        patch["entry"] = helper.symbol(_ENTRIES[patch["shape"]])
         relay = (
             b"\x49\xbb" + patches.address_of(number).to_bytes(8, "little")  # movabs $patch, %r11
-            + b"\xff\x25\x00\x00\x00\x00" + entry.to_bytes(8, "little")  # jmp *0(%rip); entry
+            + b"\x41\xff\xa3" + _ENTRY.to_bytes(4, "little")  # jmp *entry(%r11)
         )
         code = relay.ljust(_PROLOGUE, b"\xcc") + patch["relocated"]
         inferior.write(patch["relay"], code)
         if inferior.read(patch["relay"], len(code)) != code:
             raise TmError("The relays could not be written into the process.")
-        patches.patches.append(
-            {key: patch[key] for key in patch if key not in ("relocated", "stub")}
-        )
+        patches.patches.append({key: patch[key] for key in patch if key != "relocated"})
     patches.store(first)
     return list(range(first, len(patches.patches))) + plan.again
 

@@ -238,6 +238,7 @@ def redirect_more(functions: List[patches.Function]) -> None:
         with contextlib.ExitStack() as undo:
             undo.callback(added.undo_added)
             added.add()
+            found.call("tm_control_route", what="lead the functions to their stubs")
             undo.pop_all()
 
 

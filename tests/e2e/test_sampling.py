@@ -238,7 +238,7 @@ process.start(3, sampling.Sampling({period}, {min_size}, {seed}))"""), "")
                 self.assertEqual(gdb.run(command).splitlines()[-1], note)
         self.assertRegex(gdb.run("tm top 1"),
                          r"\A\[ Top 10 \]\n.+sampling\.cc:\d+: size=\S+ MiB, count=\d+, "
-                         r"average=\S+ KiB\n")
+                         r"average=\S+ K?i?B\n")
         self.assertRegex(gdb.run("tm snapshot"),
                          r"\ASnapshot 2: \d+ blocks, \S+ MiB, \d+ tracebacks \(limit 3\)\.\n"
                          r"Estimated from \d+ sampled blocks ")

@@ -1,5 +1,5 @@
 /*
- * links: helper/sample.c
+ * links: helper/sample.c helper/arena.c helper/thread.c
  *
  * Sampling: the gaps are exponential, a block is recorded with its chance, and
  * what it stands for is right, beside the C library's logarithm and exponential.
@@ -14,7 +14,14 @@
 #include <cmocka.h>
 
 #include "helper_stubs.h"
+#include "route.h"
 #include "sample.h"
+
+uint32_t tm_routed;
+
+void tm_route_all(void)
+{
+}
 
 static const uint64_t periods[] = {TM_SAMPLE_MIN, 4096, 524288, 1000003, TM_SAMPLE_MAX};
 
@@ -172,7 +179,9 @@ static void begin(uint64_t seed)
 {
 	tm_header.sample_seed = seed;
 	tm_header.pid = (uint32_t)getpid();
-	thread.sample_left = thread.sample_random = 0;
+	assert_true(sample_reserve());
+	sample_end();
+	thread.sample_random = 0;
 }
 
 static void test_a_block_has_its_chance(void **state)
@@ -238,7 +247,7 @@ static void test_an_enormous_block_is_no_trouble(void **state)
 	begin(6);
 	assert_true(sample_takes(&generation, &thread, UINT64_MAX));
 	assert_true(sample_takes(&generation, &thread, UINT64_MAX - 4096));
-	assert_true(thread.sample_left < 64 * TM_SAMPLE_MIN);
+	assert_in_range(*sample_left(tm_thread_pointer()), 1, 64 * TM_SAMPLE_MIN);
 }
 
 static void test_small_blocks_are_left_out(void **state)
@@ -295,6 +304,47 @@ static void test_a_seed_gives_the_same_blocks_again(void **state)
 	assert_non_null(memchr(first, 1, sizeof(first)));
 }
 
+/* ---- places of threads ---------------------------------------------------------- */
+
+/* Another thread's place is its own while it lives; without one a thread counts in its record. */
+static void test_a_place_that_is_taken(void **state)
+{
+	const struct tm_generation generation = {.sample_period = 65536};
+	uint64_t pointer = tm_thread_pointer(), other = pointer ^ UINT64_C(1) << 40;
+	struct tm_thread_entry *entry = &tm_wiped_memory.threads[thread_hash(other)];
+	uint64_t *owner = &tm_sample_slots->owner[sample_index(pointer)];
+	int taken = 0;
+
+	(void)state;
+	begin(12);
+	*owner = other;
+	*entry = (struct tm_thread_entry){other, 1};
+	for (int i = 0; i < 100000; i++)
+		taken += sample_takes(&generation, &thread, 4096);
+	assert_true(abs(taken - 6059) < 250);
+	assert_int_equal(*owner, other);
+	assert_null(sample_left(pointer));
+	*entry = (struct tm_thread_entry){0, 0};
+	(void)sample_takes(&generation, &thread, 4096);
+	assert_int_equal(*owner, pointer);
+}
+
+/* Chances that are thrown away change nobody else's. */
+static void test_nested_blocks_leave_no_trace(void **state)
+{
+	const struct tm_generation generation = {.sample_period = 8192};
+	int taken = 0;
+
+	(void)state;
+	begin(13);
+	for (int i = 0; i < 200000; i++) {
+		taken += sample_takes(&generation, &thread, 100);
+		if (sample_takes(&generation, &thread, (uint64_t)(i % 7) * 1000))
+			sample_renew();
+	}
+	assert_true(abs(taken - 2427) < 163);
+}
+
 /* ---- the filter --------------------------------------------------------------- */
 
 static void test_the_filter_never_denies_a_block(void **state)
@@ -311,7 +361,7 @@ static void test_the_filter_never_denies_a_block(void **state)
 	for (uint64_t i = 0; i < 3000; i++) {
 		if (i % 2)
 			assert_true(sample_may_hold(filter, base + i * 48));
-		denied += !sample_may_hold(filter, base + (3 << 18) + i * 48);
+		denied += !sample_may_hold(filter, base + (3 << 22) + i * 48);
 	}
 	assert_true(denied > 2500);
 	for (uint64_t i = 1; i < 3000; i += 2)
@@ -337,17 +387,17 @@ static void test_a_full_counter_stays(void **state)
 /* What a hook of before `clear` takes from a counter is not the new block's. */
 static void test_a_hook_in_the_middle_keeps_the_filter(void **state)
 {
-	struct tm_generation generation = {.filter = (uint64_t)tm_sample_filter};
-	struct tm_thread thread = {.state = THREAD_IN_HELPER, .sample_left = 5};
-	struct tm_patch none;
+	struct tm_generation generation = {0};
+	struct tm_thread thread = {.state = THREAD_IN_HELPER, .sample_random = 5};
 
 	(void)state;
-	tm_header.patches = (uint64_t)&none;
+	assert_true(sample_reserve());
+	generation.filter = (uint64_t)tm_sample_filter;
 	tm_wiped_memory.thread_count = 1;
 	tm_wiped_memory.threads[9] = (struct tm_thread_entry){2, (uint64_t)&thread};
 	sample_count(generation.filter, 0x1000, +1);
 	sample_begin(&generation);
-	assert_int_equal(thread.sample_left, 0);
+	assert_int_equal(thread.sample_random, 0);
 	sample_count(generation.filter, 0x1000, +1);
 	sample_count(generation.filter, 0x1000, -1);
 	assert_true(sample_may_hold(generation.filter, 0x1000));
@@ -357,7 +407,6 @@ static void test_a_hook_in_the_middle_keeps_the_filter(void **state)
 	sample_end();
 	tm_wiped_memory.threads[9] = (struct tm_thread_entry){0, 0};
 	tm_wiped_memory.thread_count = 0;
-	tm_header.patches = 0;
 }
 
 int main(void)
@@ -377,6 +426,8 @@ int main(void)
 		cmocka_unit_test(test_small_blocks_are_left_out),
 		cmocka_unit_test(test_what_shrinks_keeps_the_chance_of_its_size),
 		cmocka_unit_test(test_a_seed_gives_the_same_blocks_again),
+		cmocka_unit_test(test_a_place_that_is_taken),
+		cmocka_unit_test(test_nested_blocks_leave_no_trace),
 		cmocka_unit_test(test_the_filter_never_denies_a_block),
 		cmocka_unit_test(test_a_full_counter_stays),
 		cmocka_unit_test(test_a_hook_in_the_middle_keeps_the_filter),

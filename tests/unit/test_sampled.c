@@ -1,8 +1,8 @@
 /*
  * The stubs' decision while sampling, in machine code: which calls go on in the
- * function itself, whatever state the thread's record is found in.
+ * function itself, and that those which do not find all as it was.
  *
- * links: helper/sample.c helper/arch/x86_64/sampled.S
+ * links: helper/sample.c helper/arena.c helper/thread.c helper/arch/x86_64/sampled.S
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,49 +12,91 @@
 
 #include "arch.h"
 #include "helper_stubs.h"
+#include "route.h"
 #include "sample.h"
 
-#define PASSED 1u   /* the function itself was called, as it would be without tm */
-#define RECORDED 2u /* back in the stub, which builds its frame */
-
-/* What sampled.S goes on to. */
-__asm__(".text\n"
-	".globl tm_recorded_alloc, tm_recorded_realloc, tm_recorded_free, tm_personality\n"
-	".hidden tm_recorded_alloc, tm_recorded_realloc, tm_recorded_free, tm_personality\n"
-	"tm_recorded_alloc:\ntm_recorded_realloc:\ntm_recorded_free:\ntm_personality:\n"
-	"\tmovl $2, %eax\n\tret\noriginal:\n\tmovl $1, %eax\n\tret\n");
-extern const uint8_t original[];
-extern const uint8_t tm_sampled_alloc[], tm_sampled_other[], tm_sampled_realloc[];
+#define PASSED 1u  /* the function itself was called, as it would be without tm */
+#define GUARDED 2u /* likewise, with the guard on */
+#define CHOSEN 3u  /* the stubs that build a frame: of a new block … */
+#define GENERIC 4u /* … and of one that may be recorded */
 
 static struct tm_thread thread;
-static struct tm_thread_entry *entry;
+
+/* What sampled.S goes on to; the original says whether it runs guarded. */
+__asm__(".text\n"
+	".globl tm_entry_chosen, tm_entry_realloc, tm_entry_free, tm_personality\n"
+	".hidden tm_entry_chosen, tm_entry_realloc, tm_entry_free, tm_personality\n"
+	"tm_entry_chosen:\n\tmovl $3, %eax\n\tret\n"
+	"tm_entry_realloc:\ntm_entry_free:\ntm_personality:\n\tmovl $4, %eax\n\tret\n"
+	"original:\n\tmovl $1, %eax\n\tcmpl $2, guard_state(%rip)\n\tjne 1f\n"
+	"\tmovl $2, %eax\n1:\tret\n"
+	".set guard_state, thread\n");
+extern const uint8_t original[];
+
+#define STUB(name) extern const uint8_t name[]
+STUB(tm_sampled_malloc);
+STUB(tm_sampled_malloc_guarded);
+STUB(tm_sampled_malloc_least);
+STUB(tm_sampled_malloc_guarded_least);
+STUB(tm_sampled_calloc);
+STUB(tm_sampled_calloc_guarded);
+STUB(tm_sampled_calloc_least);
+STUB(tm_sampled_calloc_guarded_least);
+STUB(tm_sampled_realloc);
+STUB(tm_sampled_realloc_guarded);
+STUB(tm_sampled_realloc_least);
+STUB(tm_sampled_realloc_guarded_least);
+STUB(tm_sampled_free);
+
+uint32_t tm_routed;
 static struct tm_patch patch;
+static uint64_t *left;
+
+void tm_route_all(void)
+{
+}
 
 static uint64_t call(const uint8_t *code, uint64_t first, uint64_t second)
 {
-	uint64_t result;
+	uint64_t result, after_first = first, after_second = second;
 
 	__asm__ volatile("movq %%rsp, %%rbx\n\tsubq $256, %%rsp\n\tandq $-16, %%rsp\n\t"
 			 "movq %[patch], %%r11\n\tcall *%[code]\n\tmovq %%rbx, %%rsp"
-			 : "=a"(result), "+D"(first), "+S"(second)
+			 : "=a"(result), "+D"(after_first), "+S"(after_second)
 			 : [code] "r"(code), [patch] "r"(&patch)
 			 : "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "cc", "memory");
+	assert_int_equal(after_first, first);
+	assert_int_equal(after_second, second);
 	return result;
 }
 
-/* A block of this size, with so much left: malloc, operator new, realloc. */
-static void assert_each(uint64_t size, uint64_t left, uint64_t result)
+static void assert_call(const uint8_t *code, uint64_t first, uint64_t second, uint64_t before,
+			uint64_t result, uint64_t after)
 {
-	thread.sample_left = left;
-	tm_sample_malloc = (uint64_t)&patch;
-	patch.size_argument = 0;
-	assert_int_equal(call(tm_sampled_alloc, size, 0), result);
-	thread.sample_left = left;
-	assert_int_equal(call(tm_sampled_other, size, 0), result);
-	thread.sample_left = left;
-	patch.size_argument = 1;
-	assert_int_equal(call(tm_sampled_realloc, 0x1000, size), result);
+	*left = before;
+	assert_int_equal(call(code, first, second), result);
+	assert_int_equal(*left, after);
 	assert_int_equal(thread.state, THREAD_OUTSIDE);
+}
+
+/* A block of this size by each stub that makes one; calloc gets it in parts of 1 byte. */
+static void assert_each(uint64_t size, uint64_t before, bool passes, uint64_t after)
+{
+	const uint8_t *const plain[] = {tm_sampled_malloc,       tm_sampled_calloc,
+					tm_sampled_realloc,      tm_sampled_malloc_least,
+					tm_sampled_calloc_least, tm_sampled_realloc_least};
+	const uint8_t *const guarded[] = {
+		tm_sampled_malloc_guarded,       tm_sampled_calloc_guarded,
+		tm_sampled_realloc_guarded,      tm_sampled_malloc_guarded_least,
+		tm_sampled_calloc_guarded_least, tm_sampled_realloc_guarded_least};
+	size_t i;
+
+	for (i = 0; i < 6; i++) {
+		uint64_t first = i % 3 == 0 ? size : i % 3 == 1 ? 1 : 0x1000;
+
+		assert_call(plain[i], first, size, before, passes ? PASSED : CHOSEN, after);
+		assert_call(guarded[i], first, size, before, passes ? GUARDED : CHOSEN, after);
+	}
 }
 
 static int setup(void **state)
@@ -63,54 +105,99 @@ static int setup(void **state)
 
 	(void)state;
 	patch.original = (uint64_t)original;
-	patch.count_argument = TM_NO_ARGUMENT;
 	tm_header.threads = (uint64_t)&tm_wiped_memory;
-	entry = &tm_wiped_memory.threads[thread_hash(pointer)];
-	*entry = (struct tm_thread_entry){pointer, (uint64_t)&thread};
-	tm_sample_least = 1;
+	tm_wiped_memory.threads[thread_hash(pointer)] =
+		(struct tm_thread_entry){pointer, (uint64_t)&thread};
+	assert_true(sample_reserve());
+	tm_sample_slots->owner[sample_index(pointer)] = pointer;
+	left = sample_left(pointer);
+	assert_non_null(left);
 	return 0;
 }
 
 static void a_block_before_the_point_is_passed(void **state)
 {
 	(void)state;
-	assert_each(100, 100, PASSED);
-	assert_int_equal(thread.sample_left, 0);
-	assert_each(100, 99, RECORDED);
-	assert_int_equal(thread.sample_left, 99);
-	assert_each(UINT64_MAX, 100, RECORDED);
-	assert_each(0, 100, RECORDED);
+	assert_each(100, 101, true, 1);
+	assert_each(100, 100, false, 100);
+	assert_each(100, 0, false, 0); /* nothing was drawn yet */
+	assert_each(1, UINT64_MAX, true, UINT64_MAX - 1);
 }
 
-/* `clear` set it to 0 when the thread stood before the subtraction: it draws anew. */
-static void less_than_nothing_left_is_not_a_gap(void **state)
+static void a_block_of_no_bytes_weighs_one(void **state)
 {
-	struct tm_generation generation = {.sample_period = 4096};
+	(void)state;
+	assert_each(0, 2, true, 1);
+	assert_each(0, 1, false, 1);
+}
+
+static void an_enormous_block_does_not_wrap(void **state)
+{
+	(void)state;
+	assert_each(UINT64_MAX, 100, false, 100);
+	assert_each(UINT64_C(1) << 63, 100, false, 100);
+	assert_call(tm_sampled_calloc, 10, 10, 101, PASSED, 1);
+}
+
+static void blocks_below_the_least_do_not_count(void **state)
+{
+	(void)state;
+	tm_sample_least = 100;
+	assert_call(tm_sampled_malloc_least, 99, 0, 1, PASSED, 1);
+	assert_call(tm_sampled_malloc_least, 100, 0, 1, CHOSEN, 1);
+	assert_call(tm_sampled_calloc_least, 9, 11, 1, PASSED, 1);
+	assert_call(tm_sampled_calloc_guarded_least, 10, 10, 1, CHOSEN, 1);
+	assert_call(tm_sampled_realloc_guarded_least, 0, 99, 1, GUARDED, 1);
+	tm_sample_least = 0;
+}
+
+/* `clear`, or another thread with the same place. */
+static void a_place_of_another_is_let_alone(void **state)
+{
+	uint64_t *owner = &tm_sample_slots->owner[sample_index(tm_thread_pointer())], own = *owner;
 
 	(void)state;
-	assert_each(100, (uint64_t)-100, RECORDED);
-	thread.sample_left = (uint64_t)-100;
-	thread.sample_random = 0;
-	(void)sample_takes(&generation, &thread, 100);
-	assert_true(thread.sample_left < 4096 * 64);
-	assert_int_not_equal(thread.sample_random, 0);
+	*owner = own + (1 << 24);
+	assert_each(100, 1000, false, 1000);
+	*owner = own;
 }
 
 /* Another thread may take the record of one that is gone away while this one looks at it. */
 static void a_record_that_goes_is_no_fault(void **state)
 {
+	struct tm_thread_entry *entry = &tm_wiped_memory.threads[thread_hash(tm_thread_pointer())];
+
 	(void)state;
 	entry->record = 0;
-	assert_each(100, 100, RECORDED);
+	assert_call(tm_sampled_malloc_guarded, 100, 0, 1000, PASSED, 900);
 	entry->record = (uint64_t)&thread;
+}
+
+static void what_may_be_recorded_is_looked_for(void **state)
+{
+	const uint64_t block = 0x7f1234567890;
+
+	(void)state;
+	assert_int_equal(call(tm_sampled_free, block, 0), PASSED);
+	sample_count((uint64_t)tm_sample_filter, block, +1);
+	assert_int_equal(call(tm_sampled_free, block, 0), GENERIC);
+	assert_int_equal(call(tm_sampled_free, block + 0x1000, 0), PASSED);
+	assert_call(tm_sampled_realloc, block, 100, 1000, GENERIC, 1000);
+	assert_call(tm_sampled_realloc_guarded, block, 100, 1000, GENERIC, 1000);
+	sample_count((uint64_t)tm_sample_filter, block, -1);
+	assert_call(tm_sampled_realloc, block, 100, 1000, PASSED, 900);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_block_before_the_point_is_passed),
-		cmocka_unit_test(less_than_nothing_left_is_not_a_gap),
+		cmocka_unit_test(a_block_of_no_bytes_weighs_one),
+		cmocka_unit_test(an_enormous_block_does_not_wrap),
+		cmocka_unit_test(blocks_below_the_least_do_not_count),
+		cmocka_unit_test(a_place_of_another_is_let_alone),
 		cmocka_unit_test(a_record_that_goes_is_no_fault),
+		cmocka_unit_test(what_may_be_recorded_is_looked_for),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -5,8 +5,6 @@
  * address of the struct tm_patch.  tm_entry_track and
  * tm_entry_untrack are called by the program, without a patch.
  */
-#include "sampled.inc"
-
 	.text
 
 	.macro entry shape, traced
@@ -19,11 +17,9 @@ tm_entry_\shape:
 	.cfi_personality 0x1b, tm_personality /* DW_EH_PE_pcrel | DW_EH_PE_sdata4 */
 	endbr64
 	.ifnb	\traced
-	sampled \shape
 	cmpl	$1, tm_header + 40(%rip) /* state: TM_STATE_TRACING */
 	jne	1f
 	.endif
-	recorded \shape
 	.cfi_remember_state
 	.irp	register, rbp, rbx, r12, r13, r14, r15
 	pushq	%\register
@@ -50,7 +46,7 @@ tm_entry_\shape:
 	.irp	shape, alloc, free, realloc, store, resize, map, unmap, remap
 	entry	\shape, traced
 	.endr
-	.irp	shape, loader, track, untrack
+	.irp	shape, chosen, loader, track, untrack
 	entry	\shape
 	.endr
 

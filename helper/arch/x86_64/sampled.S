@@ -1,146 +1,151 @@
 /*
- * Most calls of malloc, free and their kind while sampling: what sample_takes()
- * and sample_may_hold() decide, before anything is saved.  A block that is not
- * recorded has nothing to do with the table, so the call goes on in the function
- * itself; else all is as it was on entry, and the stub goes on.
- *
- * A function that may call another allocator function gets the guard of hooks.c
- * meanwhile, or its block would have two chances.
+ * Calls of malloc, free and their kind while not every block is recorded, up to
+ * where most of them go on in the function itself: nothing was saved, nothing is
+ * left behind.  The others go to the entry stubs, with all as it was on entry.
+ * Which of these a function leads to, route.c decides when tracing starts.
  *
  * r11 holds the address of the struct tm_patch, 24 is the place of `original`
  * in it.  May use: rax and r10, which hold nothing when a function that is not
  * variadic is entered (System V ABI, 3.2.1).  The offsets are asserted in
  * sample.c.
  */
+#include "function.inc"
 #include "thread.inc"
 
 	.text
 
-	.macro	function name
-	.globl	\name
-	.hidden	\name
-	.type	\name, @function
-	.balign	16
-\name:
-	.cfi_startproc
-	.endm
-
-	.macro	end name
-	.cfi_endproc
-	.size	\name, . - \name
-	.endm
-
-	/* Takes what is allocated from sample_left; less than 0: `start` or `clear` came between. */
-	.macro	count_down size, otherwise
-	cmpq	\size, 40(%r10)
-	jb	\otherwise
-	subq	\size, 40(%r10)
-	js	\otherwise
-	.endm
-
-	/* Goes on in the function when this is an allocator's call of itself. */
-	.macro	nested otherwise
-	cmpl	$2, (%r10) /* THREAD_IN_ORIGINAL */
+	/* r10: the calling thread's owner word, see sample.h. */
+	.macro	find_slot otherwise
+	movzwl	%fs:1, %eax /* sample_index() */
+	movq	tm_sample_slots(%rip), %r10
+	leaq	(%r10,%rax,8), %r10
+	movq	%fs:0, %rax
+	cmpq	%rax, (%r10)
 	jne	\otherwise
-	movl	88(%r11), %eax /* domain */
-	cmpl	%eax, 32(%r10)
+	.endm
+
+	/*
+	 * Takes what is allocated, or 1, from what is left; both in one subtraction.  Where
+	 * not enough is left, that is undone at 2.
+	 */
+	.macro	count_down size
+	cmpq	$1, \size
+	sbbq	\size, 0x80040(%r10)
+	jbe	2f
+	.endm
+
+	.macro	count_up size
+2:	cmpq	$1, \size
+	adcq	\size, 0x80040(%r10)
+	jmp	tm_entry_chosen
+	.endm
+
+	/* Whether a record may be there of the block in rdi: sample_counter(). */
+	.macro	look_up otherwise
+	movq	tm_sample_filter(%rip), %r10
+	movl	%edi, %eax
+	shrl	$12, %eax
+	cmpb	$0, (%r10,%rax)
 	jne	\otherwise
-	cmpq	%rsp, 16(%r10) /* entry: is_abandoned() */
-	jbe	\otherwise
+	.endm
+
+	/* On to the function. */
+	.macro	pass guarded
+	.ifnb	\guarded
+	jmp	tm_sampled_guarded
+	.else
 	jmp	*24(%r11)
+	.endif
 	.endm
 
-	/* malloc(rdi), where it is sure to call no other one: see sample.h. */
-	function tm_sampled_alloc
-	cmpq	%r11, tm_sample_malloc(%rip)
-	jne	tm_sampled_other
-	find_thread %r10, %r10d, tm_recorded_alloc
-	cmpl	$0, (%r10) /* state */
-	jne	2f
+	/*
+	 * Three shapes, each four times.  guarded: the function may call another one that
+	 * is sampled as well.  least: blocks below tm_sample_least are passed at once.
+	 */
+	.macro	stubs suffix, guarded, least
+
+	/* malloc(rdi), operator new */
+	function tm_sampled_malloc\suffix
+	endbr64
+	.ifnb	\least
 	cmpq	tm_sample_least(%rip), %rdi
 	jb	1f
-	count_down %rdi, tm_recorded_alloc
-	jmp	*24(%r11)
-1:	testq	%rdi, %rdi
-	je	tm_recorded_alloc
-	jmp	*24(%r11)
-2:	nested tm_recorded_alloc
-	end tm_sampled_alloc
+	.endif
+	find_slot tm_entry_chosen
+	count_down %rdi
+1:	pass	\guarded
+	count_up %rdi
+	end tm_sampled_malloc\suffix
 
-	/* calloc, and those with the size in rdi: operator new. */
-	function tm_sampled_other
-	find_thread %r10, %r10d, tm_recorded_alloc
-	cmpl	$0, (%r10)
-	jne	2f
+	/* calloc(rdi, rsi); when the product overflows, calloc fails */
+	function tm_sampled_calloc\suffix
+	endbr64
+	.ifnb	\least
 	movq	%rdi, %rax
-	cmpw	$0xff00, 67(%r11) /* size_argument: 0, count_argument: none */
-	je	1f
-	cmpw	$0x0001, 67(%r11) /* 1 and 0 */
-	jne	tm_recorded_alloc
-	imulq	%rsi, %rax /* overflows: the original fails, see requested_size() */
-1:	cmpq	tm_sample_least(%rip), %rax
-	jb	3f
-	count_down %rax, tm_recorded_alloc
-	jmp	tm_sampled_guarded
-2:	nested tm_recorded_alloc
-3:	testq	%rax, %rax
-	je	tm_recorded_alloc
-	jmp	tm_sampled_guarded
-	end tm_sampled_other
+	imulq	%rsi, %rax
+	cmpq	tm_sample_least(%rip), %rax
+	jb	1f
+	.endif
+	find_slot tm_entry_chosen
+	movq	%rdi, %rax
+	imulq	%rsi, %rax
+	count_down %rax
+1:	pass	\guarded
+	count_up %rax
+	end tm_sampled_calloc\suffix
 
-	/* realloc(rdi, rsi): neither the old block is recorded nor the new one. */
-	function tm_sampled_realloc
-	movl	%edi, %eax
-	shrl	$8, %eax
-	movzwl	%ax, %eax
-	leaq	tm_sample_filter(%rip), %r10
-	cmpb	$0, (%r10,%rax)
-	jne	tm_recorded_realloc
-	cmpw	$0xff01, 67(%r11) /* size_argument: 1, count_argument: none */
-	jne	tm_recorded_realloc
-	cmpb	$0, 69(%r11) /* block_argument */
-	jne	tm_recorded_realloc
-	find_thread %r10, %r10d, tm_recorded_realloc
-	cmpl	$0, (%r10)
-	jne	2f
+	/* realloc(rdi, rsi) */
+	function tm_sampled_realloc\suffix
+	endbr64
+	look_up	tm_entry_realloc
+	.ifnb	\least
 	cmpq	tm_sample_least(%rip), %rsi
 	jb	1f
-	count_down %rsi, tm_recorded_realloc
-	jmp	tm_sampled_guarded
-1:	testq	%rsi, %rsi
-	je	tm_recorded_realloc
-	jmp	tm_sampled_guarded
-2:	nested tm_recorded_realloc
-	end tm_sampled_realloc
+	.endif
+	find_slot tm_entry_chosen
+	count_down %rsi
+1:	pass	\guarded
+	count_up %rsi
+	end tm_sampled_realloc\suffix
+	.endm
 
-	/* The original with the guard on, as guard_begin() and guard_leave() do it. */
+	stubs
+	stubs	_guarded, guarded
+	stubs	_least, , least
+	stubs	_guarded_least, guarded, least
+
+	/* free(rdi) */
+	function tm_sampled_free
+	endbr64
+	look_up	tm_entry_free
+	jmp	*24(%r11)
+	end tm_sampled_free
+
+	/*
+	 * The original with the guard on, as guard_begin() and guard_leave() do it; without
+	 * where it is on, or the thread's record is not in its usual place (then a call
+	 * inside may be chosen as well).
+	 */
 	function tm_sampled_guarded
 	.cfi_personality 0x1b, tm_personality /* as in entry.S */
-	movq	%rsp, 16(%r10)
+	find_thread %r10, %r10d, 1f
+	cmpl	$0, (%r10) /* state: THREAD_OUTSIDE */
+	jne	1f
+	movq	%rsp, 16(%r10) /* entry */
+	.cfi_remember_state
 	pushq	%r10
 	.cfi_adjust_cfa_offset 8
 	movq	$0, 24(%r10) /* nested */
 	movl	88(%r11), %eax
-	movl	%eax, 32(%r10)
-	movl	$2, (%r10)
+	movl	%eax, 32(%r10) /* domain */
+	movl	$2, (%r10) /* THREAD_IN_ORIGINAL */
 	call	*24(%r11)
 	popq	%r10
 	.cfi_adjust_cfa_offset -8
-	movl	$0, (%r10) /* THREAD_OUTSIDE */
+	movl	$0, (%r10)
 	ret
-	end tm_sampled_guarded
-
-	/* free(rdi): sample_counter() */
-	function tm_sampled_free
-	movl	%edi, %eax
-	shrl	$8, %eax
-	movzwl	%ax, %eax
-	leaq	tm_sample_filter(%rip), %r10
-	cmpb	$0, (%r10,%rax)
-	jne	tm_recorded_free
-	cmpb	$0, 69(%r11) /* block_argument */
-	jne	tm_recorded_free
+1:	.cfi_restore_state
 	jmp	*24(%r11)
-	end tm_sampled_free
+	end tm_sampled_guarded
 
 	.section .note.GNU-stack, "", @progbits

@@ -1,8 +1,8 @@
 /*
  * The entry stubs of the functions that nearly all calls go to (tm_is_usual()), to
- * which their relays lead.  While every call is recorded they do without a struct
- * tm_entry, and say all that guard.h does in one word.  Whatever is not as usual goes
- * on in the stubs of entry.S, or of sampled.S.
+ * which their relays lead while every call is recorded (route.c).  They do without a
+ * struct tm_entry, and say all that guard.h does in one word.  Whatever is not as
+ * usual goes on in the stubs of entry.S.
  *
  * r11 holds the address of the struct tm_patch, 24 is the place of `original`
  * in it.  May use before the call of the original: rax and r10, which hold
@@ -23,9 +23,7 @@ tm_entry_usual_\shape:
 	.cfi_startproc
 	.cfi_personality 0x1b, tm_personality /* as in entry.S */
 	endbr64
-	cmpl	$1, tm_mode(%rip) /* TM_MODE_ALL */
-	jne	4f
-	find_thread %r10, %r10d, tm_recorded_\shape
+	find_thread %r10, %r10d, tm_entry_\shape
 	cmpl	$0, (%r10) /* state: THREAD_OUTSIDE */
 	jne	1f
 	.endm
@@ -41,9 +39,7 @@ tm_entry_usual_\shape:
 2:	cmpq	%rsp, 16(%r10) /* is_abandoned() */
 	jbe	3f
 	jmp	*24(%r11)
-3:	jmp	tm_recorded_\shape
-4:	ja	tm_sampled_\shape /* TM_MODE_SOME */
-	jmp	*24(%r11)
+3:	jmp	tm_entry_\shape
 	.cfi_endproc
 	.size	tm_entry_usual_\shape, . - tm_entry_usual_\shape
 	.endm
