@@ -270,9 +270,11 @@ def batch(*commands, arguments=(), timeout=LIMIT):
         command += ["-iex", setting]
     for line in [f"source {PLUGIN}", *commands]:
         command += ["-ex", line]
-    done = subprocess.run([*command, *map(str, arguments)], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-                          timeout=timeout, env=dict(os.environ, LC_ALL="C.UTF-8", TERM="dumb"))
+    with tempfile.TemporaryDirectory(prefix="tm-gdb-home-") as home:
+        done = subprocess.run([*command, *map(str, arguments)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              cwd=ROOT, timeout=timeout,
+                              env=dict(os.environ, LC_ALL="C.UTF-8", TERM="dumb", HOME=home))
     return done.returncode, done.stdout
 
 
