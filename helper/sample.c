@@ -23,7 +23,7 @@ _Static_assert(offsetof(struct tm_thread, domain) == 32, "likewise");
 _Static_assert(offsetof(struct tm_sample_slots, owner) == 0 && SAMPLE_SLOTS == 65536,
 	       "finds a thread's words …");
 _Static_assert(offsetof(struct tm_sample_slots, left) == 0x80040, "… and counts down");
-_Static_assert(SAMPLE_FILTER_BYTES == UINT64_C(1) << (32 - 12), "looks into it");
+_Static_assert(SAMPLE_FILTER_BYTES == UINT64_C(1) << (32 - 10), "looks into it");
 
 struct tm_sample_slots *tm_sample_slots;
 uint8_t *tm_sample_filter;

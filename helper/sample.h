@@ -125,21 +125,21 @@ void sample_unmap(void) TM_HIDDEN;
 /* ---- the filter ------------------------------------------------------------ */
 
 /*
- * Counters of a byte, by page of 4 KiB: how many recorded blocks begin there, so that
+ * Counters of a byte, by KiB: how many recorded blocks begin there, so that
  * frees of neighbours look into one cache line.  At the highest value one stays.
  *
  * There is one such table, of 4 GiB of addresses: a stopped thread may be about to
  * read it, so it stays until the helper is unloaded.  Counts may be too high, never
  * too low.
  */
-#define SAMPLE_FILTER_BYTES (1u << 20)
+#define SAMPLE_FILTER_BYTES (1u << 22)
 
 extern uint8_t *tm_sample_filter TM_HIDDEN;
 
 /* sampled.S reckons the same. */
 static inline uint8_t *sample_counter(uint64_t filter, uint64_t address)
 {
-	return (uint8_t *)filter + ((uint32_t)address >> 12);
+	return (uint8_t *)filter + ((uint32_t)address >> 10);
 }
 
 /* False when the block is certainly not recorded.  filter: the generation's, not 0. */

@@ -44,7 +44,7 @@
 	.macro	look_up otherwise
 	movq	tm_sample_filter(%rip), %r10
 	movl	%edi, %eax
-	shrl	$12, %eax
+	shrl	$10, %eax
 	cmpb	$0, (%r10,%rax)
 	jne	\otherwise
 	.endm
