@@ -30,7 +30,8 @@ struct lines {
 };
 
 static struct lines lines;
-static uint8_t page[TM_PAGE]; /* the first page of an object, or its notes */
+static uint8_t page[TM_PAGE];       /* the first page of an object … */
+static uint8_t other_page[TM_PAGE]; /* … and notes that are not in it */
 
 static long open_proc(const char *of_thread, const char *of_process)
 {
@@ -234,28 +235,31 @@ static uint32_t word_at(const uint8_t *bytes)
 static TM_NOINLINE void read_notes(int mem, struct tm_module *module, uint64_t address,
 				   uint64_t size)
 {
-	uint64_t at = 0;
+	uint64_t offset = address - module->start, at = 0;
+	const uint8_t *bytes = other_page;
 
-	if (size > sizeof(page))
-		size = sizeof(page);
-	if (!tm_maps_peek(mem, address, page, size))
+	if (size > TM_PAGE)
+		size = TM_PAGE;
+	if (offset <= TM_PAGE - size)
+		bytes = &page[offset];
+	else if (!tm_maps_peek(mem, address, other_page, size))
 		return;
 	while (size - at >= 16) {
-		uint64_t name_size = word_at(&page[at]), bytes = word_at(&page[at + 4]);
+		uint64_t name_size = word_at(&bytes[at]), length = word_at(&bytes[at + 4]);
 		uint64_t content = at + 12 + ((name_size + 3) & ~UINT64_C(3));
 
-		if (content > size || bytes > size - content)
+		if (content > size || length > size - content)
 			return;
-		if (word_at(&page[at + 8]) == ELF_NOTE_BUILD_ID && name_size == 4 &&
-		    word_at(&page[at + 12]) == 0x00554e47 && bytes <= sizeof(module->build_id)) {
-			module->build_id_size = (uint32_t)bytes;
-			tm_memcpy(module->build_id, &page[content], bytes);
-		} else if (word_at(&page[at + 8]) == TM_NOTE_TRACKER && name_size == 3 &&
-			   word_at(&page[at + 12]) == TM_NOTE_NAME && bytes == 8) {
-			tm_track_found(mem,
-				       address + content + tm_stack_word((uint64_t)&page[content]));
+		if (word_at(&bytes[at + 8]) == ELF_NOTE_BUILD_ID && name_size == 4 &&
+		    word_at(&bytes[at + 12]) == 0x00554e47 && length <= sizeof(module->build_id)) {
+			module->build_id_size = (uint32_t)length;
+			tm_memcpy(module->build_id, &bytes[content], length);
+		} else if (word_at(&bytes[at + 8]) == TM_NOTE_TRACKER && name_size == 3 &&
+			   word_at(&bytes[at + 12]) == TM_NOTE_NAME && length == 8) {
+			tm_track_found(mem, address + content +
+						    tm_stack_word((uint64_t)&bytes[content]));
 		}
-		at = content + ((bytes + 3) & ~UINT64_C(3));
+		at = content + ((length + 3) & ~UINT64_C(3));
 		if (at > size)
 			return;
 	}

@@ -118,9 +118,10 @@ static bool insert_gone(struct tm_module_build *build, uint32_t place,
 
 /*
  * Files that were mapped once keep their place in the list while nothing else
- * is mapped there, so that addresses recorded in them still have names.
+ * is mapped there, so that addresses recorded in them still have names.  False
+ * when there was no room for one of them.
  */
-static void keep_gone(struct tm_module_build *build, struct tm_module_list *old)
+static bool keep_gone(struct tm_module_build *build, struct tm_module_list *old)
 {
 	const struct tm_module *modules = tm_module_array(old);
 	const char *names = (const char *)(modules + old->count);
@@ -136,9 +137,10 @@ static void keep_gone(struct tm_module_build *build, struct tm_module_list *old)
 		if (place < build->count && build->modules[place].start < module->end)
 			continue;
 		if (!insert_gone(build, place, module, names + module->path))
-			return;
+			return false;
 		gone++;
 	}
+	return true;
 }
 
 /* ---- publishing --------------------------------------------------------- */
@@ -243,7 +245,7 @@ void tm_modules_unmap(void)
 	workshop = workshop_size = chunk_next = chunk_end = 0;
 }
 
-/* Room for mappings that come between measuring and reading. */
+/* Room for mappings that come between measuring, or the list before, and reading. */
 #define SPARE_LINES 32u
 #define SPARE_NAMES 2048u
 
@@ -270,19 +272,14 @@ static long make_workshop(uint64_t size)
 	return 0;
 }
 
-static long refresh_locked(void)
+/* Builds a list in the workshop.  -EAGAIN: there was no room for all modules or their names. */
+static long build_list(uint32_t room, uint32_t names_room)
 {
 	struct tm_module_list *list, *old = (struct tm_module_list *)tm_header.modules;
-	struct tm_module_build build = {0};
-	uint64_t size;
-	long result = tm_maps_measure(&build.room, &build.names_room);
+	struct tm_module_build build = {.room = room, .names_room = names_room};
+	uint64_t size = sizeof(*list) + room * sizeof(struct tm_module) + names_room;
+	long result = make_workshop(size);
 
-	if (result < 0)
-		return result;
-	build.room += SPARE_LINES + (old ? old->count : 0);
-	build.names_room += SPARE_NAMES + (old ? old->names_size : 0);
-	size = sizeof(*list) + build.room * sizeof(struct tm_module) + build.names_room;
-	result = make_workshop(size);
 	if (sys_failed(result))
 		return result;
 	list = (struct tm_module_list *)workshop;
@@ -293,13 +290,37 @@ static long refresh_locked(void)
 	result = tm_maps_read(&build);
 	if (result < 0)
 		return result;
-	if (old)
-		keep_gone(&build, old);
+	if (old && !keep_gone(&build, old))
+		return -TM_EAGAIN;
 	list->count = build.count;
 	list->names_size = build.names_size;
 	/* The names go directly behind the modules; tm_memcpy copies upward. */
 	tm_memcpy(build.modules + build.count, build.names, build.names_size);
-	return publish(list);
+	return 0;
+}
+
+/*
+ * The kernel takes a microsecond for a line of the map.  So it is read once,
+ * unless much more is mapped than when the list before was made.
+ */
+static long refresh_locked(void)
+{
+	const struct tm_module_list *old = (const struct tm_module_list *)tm_header.modules;
+	uint32_t known = old ? old->count : 0, known_names = old ? old->names_size : 0;
+	uint32_t room = known, names_room = known_names;
+	long result = -TM_EAGAIN;
+
+	if (old)
+		result = build_list(room + known + SPARE_LINES,
+				    names_room + known_names + SPARE_NAMES);
+	if (result == -TM_EAGAIN) {
+		result = tm_maps_measure(&room, &names_room);
+		if (result < 0)
+			return result;
+		result = build_list(room + known + SPARE_LINES,
+				    names_room + known_names + SPARE_NAMES);
+	}
+	return result < 0 ? result : publish((const struct tm_module_list *)workshop);
 }
 
 long tm_modules_refresh(void)

@@ -188,6 +188,27 @@ static void executable_memory_of_no_object_is_listed_once(void **state)
 	munmap(code, 3 * 4096);
 }
 
+#define MANY 300
+
+static void many_more_than_there_were_are_found(void **state)
+{
+	size_t size = 2 * MANY * 4096;
+	uint8_t *code = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int i;
+
+	(void)state;
+	tm_modules_refresh();
+	assert_true(current()->count < MANY / 4);
+	for (i = 0; i < MANY; i++)
+		mprotect(code + i * 8192, 4096, PROT_READ | PROT_EXEC);
+	assert_int_equal(tm_modules_refresh(), 0);
+	for (i = 0; i < MANY; i++)
+		assert_non_null(tm_modules_find((uint64_t)code + (uint64_t)i * 8192));
+	munmap(code, size);
+	assert_int_equal(tm_modules_refresh(), 0);
+	assert_null(tm_modules_find((uint64_t)code));
+}
+
 static void an_object_mapped_as_data_is_no_module(void **state)
 {
 	int fd = open("/proc/self/exe", O_RDONLY);
@@ -427,6 +448,7 @@ int main(void)
 		cmocka_unit_test(build_ids_are_read),
 		cmocka_unit_test(nothing_new_publishes_nothing),
 		cmocka_unit_test(executable_memory_of_no_object_is_listed_once),
+		cmocka_unit_test(many_more_than_there_were_are_found),
 		cmocka_unit_test(an_object_mapped_as_data_is_no_module),
 		cmocka_unit_test(the_loader_s_notice_is_followed),
 		cmocka_unit_test(objects_that_went_keep_their_names),
