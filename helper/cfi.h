@@ -105,7 +105,7 @@ bool tm_cfi_find(struct tm_cfi *cfi, const struct tm_cfi_section *section, uint6
  *   bit  1       rbp is stored at CFA + saved offset (else unchanged)
  *   bits 2.. 7   kind; 0: the return address is stored at CFA - 8
  *   bits 8..31   saved offset of rbp, signed
- *   bits 32..63  offset of the CFA, signed
+ *   bits 32..63  offset of the CFA, signed; at least 8 where it is counted from rsp
  */
 #define TM_RULE_FROM_RBP UINT64_C(1)
 #define TM_RULE_RBP_SAVED UINT64_C(2)

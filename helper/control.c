@@ -316,10 +316,7 @@ long tm_control_canary(void)
 	own = generation_new(1, 0, 0);
 	if (!own)
 		return -TM_ENOMEM;
-	spare.state = THREAD_OUTSIDE;
-	spare.number = TM_MAX_THREADS - 1;
-	spare.nested = 0;
-	spare.stack.low = spare.stack.high = 0;
+	thread_begin(&spare, TM_MAX_THREADS - 1);
 	entry->record = (uint64_t)&spare;
 	header->generation = (uint64_t)own;
 	set_state(TM_STATE_TRACING);

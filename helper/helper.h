@@ -37,6 +37,7 @@ struct tm_registers {
 /* The stack around rsp that is known to be readable: low <= address < high. */
 struct tm_stack {
 	uint64_t low, high;
+	uint64_t changes; /* counts when it became another one, instead of a larger one */
 };
 
 /* The one header; first in the helper's writable memory. */

@@ -12,6 +12,7 @@
  * Must never call the program's code but through tm_call_original.
  */
 #include "guard.h"
+#include "modules.h"
 #include "sample.h"
 
 uint64_t tm_hook_alloc(const struct tm_entry *entry) TM_HIDDEN;
@@ -339,10 +340,10 @@ uint64_t tm_hook_loader(const struct tm_entry *entry)
 {
 	uint64_t result;
 
-	add_relaxed(&tm_header.loader_events, 1);
+	tm_modules_loader_event();
 	result = tm_call_original(entry, patch_of(entry));
 	if (!patch_of(entry)->length) /* dlclose itself, not the loader's notice of its work */
-		add_relaxed(&tm_header.loader_events, 1);
+		tm_modules_loader_event();
 	return result;
 }
 

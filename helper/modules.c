@@ -353,6 +353,12 @@ long tm_modules_refresh_from(const char *text, uint64_t size)
 	return result;
 }
 
+void tm_modules_loader_event(void)
+{
+	add_relaxed(&tm_header.loader_events, 1);
+	tm_unwind_forget_rules();
+}
+
 #define MOST_TURNS 400u /* of waiting: some 10 ms */
 
 /*
@@ -360,7 +366,7 @@ long tm_modules_refresh_from(const char *text, uint64_t size)
  * walk with its list would end in the first function of a new object.  So this
  * waits, but not for long, as the other one may be stopped by the debugger.
  */
-TM_NOINLINE void tm_modules_loader_changed(void)
+TM_NOINLINE bool tm_modules_loader_changed(void)
 {
 	uint32_t turns;
 
@@ -369,14 +375,15 @@ TM_NOINLINE void tm_modules_loader_changed(void)
 		uint32_t events = load_acquire(&tm_header.loader_events);
 
 		if (events == load_acquire(&tm_modules_seen_events))
-			return;
+			return true;
 		if (tm_modules_refresh() != -TM_EAGAIN) {
 			tm_unwind_forget_rules();
 			store_release(&tm_modules_seen_events, events);
-			return;
+			return true;
 		}
 		lock_wait(turns);
 	}
+	return false;
 }
 
 /* ---- unknown addresses ------------------------------------------------ */

@@ -31,8 +31,17 @@ const struct tm_module *tm_modules_find(uint64_t pc) TM_HIDDEN;
  */
 const struct tm_module *tm_modules_on_unknown(uint64_t pc) TM_HIDDEN;
 
-/* Refreshes and forgets the cached rules; waits some milliseconds for another thread that does. */
-void tm_modules_loader_changed(void) TM_HIDDEN;
+/*
+ * The loader's list of objects changes, or has changed: what was found by the list
+ * is void at once, so whoever uses nothing else need not follow the loader.
+ */
+void tm_modules_loader_event(void) TM_HIDDEN;
+
+/*
+ * Refreshes and forgets the cached rules; waits some milliseconds for another thread that
+ * does.  False when that was not enough.
+ */
+bool tm_modules_loader_changed(void) TM_HIDDEN;
 
 /* Calls of dlopen, where they are seen (entry.S): more code may be mapped soon. */
 extern uint32_t tm_modules_opens TM_HIDDEN;
@@ -40,17 +49,12 @@ extern uint32_t tm_modules_opens TM_HIDDEN;
 /* The header's loader_events when the loader was last followed. */
 extern uint32_t tm_modules_seen_events TM_HIDDEN;
 
-/* Whether the loader did something since; costs two loads. */
-static inline bool tm_modules_are_behind(void)
+/* To be called before each walk.  False when the list may still be the one of before. */
+static inline bool tm_modules_follow_loader(void)
 {
-	return load_relaxed(&tm_header.loader_events) != load_relaxed(&tm_modules_seen_events);
-}
-
-/* To be called before each walk. */
-static inline void tm_modules_follow_loader(void)
-{
-	if (unlikely(tm_modules_are_behind()))
-		tm_modules_loader_changed();
+	return likely(load_relaxed(&tm_header.loader_events) ==
+		      load_relaxed(&tm_modules_seen_events)) ||
+	       tm_modules_loader_changed();
 }
 
 static inline bool tm_module_executes(const struct tm_module *module, uint64_t pc)

@@ -12,48 +12,73 @@
 #include "unwind.h"
 
 /*
- * A walk (see struct tm_log) and the traceback that it was interned as.  Whoever
- * compares the words stops at the end, even while another writes them: threads
- * that share a thread pointer share this.
+ * A walk (see struct tm_log) and the traceback that it was interned as.  Groups
+ * of words are compared, up to a fixed end: a group is filled up with words that
+ * are equal whatever happens.
  */
 struct tm_path {
 	uint64_t rip; /* where it started; 0: nothing is remembered here */
 	uint64_t rsp;
-	uint64_t root;  /* generation and domain of the traceback: tm_path_root */
-	uint64_t epoch; /* as in struct tm_log */
-	uint64_t high;  /* likewise */
-	uint64_t end;   /* address of the word behind them, which differs from what it tells of */
+	uint64_t stamp; /* tm_path_stamp() */
+	uint64_t end;   /* address behind the last word that is compared */
+	uint64_t more;  /* address of a word of which only that it is not 0 matters */
+	uint32_t domain;
 	uint32_t traceback;
-	uint32_t reserved0;
-	uint64_t reserved1;
 	struct tm_word words[];
 };
 
-_Static_assert(sizeof(struct tm_path) == 64, "one cache line");
+_Static_assert(sizeof(struct tm_path) == 48, "three words and this fill a cache line or two");
 
-#define TM_PATHS 128u
-#define TM_PATH_WORDS 256u
+#define TM_PLACES 128u
+#define TM_WAYS 2u /* paths of one place, one behind the other */
+#define TM_PATHS (TM_PLACES * TM_WAYS)
+#define TM_PATH_GROUP 3u
 #define TM_HINTS 256u
 
 /* All that a thread remembers. */
 struct tm_recall {
-	uint64_t paths;          /* address of TM_PATHS times size bytes; 0: none yet */
-	uint64_t size;           /* of a path, bytes */
-	uint16_t hint[TM_HINTS]; /* by rip: words from rsp to the next return address; 0: unknown */
+	uint64_t paths;          /* address of TM_PATHS times size bytes */
+	uint64_t size;           /* of a path, bytes; 0: all are tm_no_path */
+	uint64_t turn;           /* 0 or size: the one of two that was made anew last */
+	uint64_t chosen;         /* address of the path that tm_recall_second() spoke of last */
+	uint64_t second_found;   /* how often a stack was found in the second path of a place */
+	uint16_t hint[TM_HINTS]; /* by rip: bytes from below rsp to the next return address */
 };
 
-/* Bytes of a path whose traceback has at most so many frames. */
-static inline uint32_t tm_path_size(uint32_t frames)
-{
-	/* A return address and a saved rbp each: fewer as a rule.  Then the one that differs. */
-	uint32_t words = frames < TM_PATH_WORDS / 2 ? 2 * frames + 3 : TM_PATH_WORDS;
+extern const struct tm_path tm_no_path TM_HIDDEN;
 
-	return (uint32_t)(sizeof(struct tm_path) + words * sizeof(struct tm_word));
+#define TM_PATH_WORDS 257u /* at most */
+
+/* Words that a walk of so many frames may read: a return address and a saved rbp each. */
+static inline uint32_t tm_path_room(uint32_t frames)
+{
+	return frames < TM_PATH_WORDS / 2 ? 2 * frames + 1 : TM_PATH_WORDS;
 }
 
-static inline uint64_t tm_path_root(const struct tm_generation *generation, uint32_t domain)
+/* Bytes of a path whose traceback has at most so many frames: whole cache lines. */
+static inline uint32_t tm_path_size(uint32_t frames)
 {
-	return (uint64_t)domain << 32 | generation->id;
+	uint32_t words = tm_path_room(frames) + TM_PATH_GROUP - 1;
+
+	return (uint32_t)(sizeof(struct tm_path) + words * sizeof(struct tm_word) + 63) & ~63u;
+}
+
+/*
+ * What else a walk and its traceback depended on: the rules of an epoch, what was
+ * known of the stack, the generation.  None of their numbers ever goes down, so
+ * their sum is another one when any of them has changed.
+ */
+static inline uint64_t tm_path_stamp(const struct tm_generation *generation,
+				     const struct tm_stack *stack, const struct tm_log *log)
+{
+	return log->epoch + stack->changes + generation->id;
+}
+
+/* The same for a walk that would begin now. */
+static inline uint64_t tm_recall_stamp(const struct tm_generation *generation,
+				       const struct tm_stack *stack)
+{
+	return load_relaxed(&tm_rules_epoch) + stack->changes + generation->id;
 }
 
 /* Not the golden ratio: differences of a few bytes that are Fibonacci numbers would meet. */
@@ -65,65 +90,98 @@ static inline uint32_t tm_hint_index(uint64_t rip)
 }
 
 /*
- * The one path where a walk from there is remembered.  Many functions may call
- * the one that calls the allocator, so the next return address has a say.  Its
- * place is a guess, and what was known of the stack may be gone (a coroutine's
- * that was unmapped): it is looked for in the page of the return address below
- * rsp alone, which was just written.
+ * The first of the two paths where a walk from there may be remembered.  Many
+ * functions may call the one that calls the allocator, so the next return address
+ * has a say.  Its place is a guess, and what was known of the stack may be gone (a
+ * coroutine's that was unmapped): it is looked for in the page of the return
+ * address below rsp alone, which was just written.
  */
 static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_t rip, uint64_t rsp)
 {
-	uint64_t next_at = rsp + recall->hint[tm_hint_index(rip)] * sizeof(uint64_t);
-	uint64_t hash = rip ^ rsp << 13;
+	uint64_t below = rsp - sizeof(uint64_t), hint = recall->hint[tm_hint_index(rip)];
+	uint64_t hash = rip * TM_RECALL_FACTOR + rsp * 8;
 
-	if (likely(next_at != rsp && ((next_at + 7) ^ (rsp - 8)) < TM_PAGE))
-		hash += tm_stack_word(next_at);
-	return (struct tm_path *)(recall->paths + (hash * TM_RECALL_FACTOR >> 57) * recall->size);
+	if (likely(below % TM_PAGE + hint <= TM_PAGE - sizeof(uint64_t)))
+		hash += tm_stack_word(below + hint);
+	return (struct tm_path *)(recall->paths +
+				  (hash * TM_RECALL_FACTOR >> 57) * (TM_WAYS * recall->size));
 }
+
+_Static_assert(TM_PLACES == 1u << (64 - 57), "bits of a hash");
 
 /*
  * The traceback of the stack at rip and rsp, or 0 when it is not that of the path.
  * The loads are bounded as a walk's are: each address was read by the walk,
- * which follows from the words before it, and lies in the known part of the stack.
+ * which follows from the words before it, and lies in the known part of the stack,
+ * which has at most grown.
  */
 static inline uint32_t tm_recall(const struct tm_path *path, uint64_t rip, uint64_t rsp,
-				 uint64_t root, const struct tm_stack *stack)
+				 uint64_t stamp, uint32_t domain)
 {
 	const struct tm_word *word = path->words;
+	uint64_t end = path->end;
 
-	if (path->rip != rip || path->rsp != rsp || path->root != root ||
-	    path->epoch != load_relaxed(&tm_rules_epoch) || rsp < stack->low ||
-	    path->high > stack->high)
+	if (path->rip != rip || path->rsp != rsp || path->stamp != stamp || path->domain != domain)
 		return 0;
-	while (tm_stack_word(word->at) == word->value)
-		word++;
-	return (uint64_t)word == path->end ? path->traceback : 0;
+	while ((uint64_t)word != end) {
+		if (tm_stack_word(word[0].at) != word[0].value ||
+		    tm_stack_word(word[1].at) != word[1].value ||
+		    tm_stack_word(word[2].at) != word[2].value)
+			return 0;
+		word += TM_PATH_GROUP;
+	}
+	return tm_stack_word(path->more) ? path->traceback : 0;
 }
 
-/* Lets the next walk keep its log in a path. */
-static inline void tm_path_begin(struct tm_path *path, uint64_t size, struct tm_log *log)
+#define TM_MOVED 32u /* one in so many stacks that are found in the second path of a place */
+
+/*
+ * The same from the second path of a place.  When it is 0 the stack is to be walked,
+ * and remembered in the path that this has chosen: now and then that is one from the
+ * second path, so that what is there often comes to be in the first.
+ */
+static inline uint32_t tm_recall_second(struct tm_recall *recall, struct tm_path *first,
+					uint64_t rip, uint64_t rsp, uint64_t stamp, uint32_t domain)
+{
+	uint64_t second = (uint64_t)first + recall->size;
+	uint32_t found = tm_recall((struct tm_path *)second, rip, rsp, stamp, domain);
+
+	recall->chosen = (uint64_t)first;
+	if (found) {
+		if (++recall->second_found % TM_MOVED == 0)
+			return 0;
+		recall->chosen = second;
+	} else if (first->rip) {
+		recall->turn ^= recall->size;
+		recall->chosen += recall->turn;
+	}
+	return found;
+}
+
+/* Lets the next walk keep its log in a path that has room for so many frames. */
+static inline void tm_path_begin(struct tm_path *path, uint32_t frames, struct tm_log *log)
 {
 	store_relaxed(&path->rip, 0);
-	tm_word_that_differs(path->words);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	log->words = path->words;
-	log->room = (uint32_t)((size - sizeof(*path)) / sizeof(struct tm_word)) - 1;
+	log->end = path->words + tm_path_room(frames);
 }
 
 /* Remembers that walk. */
 static inline void tm_path_end(struct tm_path *path, const struct tm_log *log, uint64_t rip,
-			       uint64_t rsp, uint64_t root, uint32_t traceback)
+			       uint64_t rsp, uint64_t stamp, uint32_t domain, uint32_t traceback)
 {
-	struct tm_word *end = path->words + log->count;
+	struct tm_word *word = log->next;
 
 	if (!log->whole || !traceback)
 		return;
-	if (log->nonzero_at)
-		end->value = 0; /* the word that log_limit took back, then one that differs */
+	for (; (uint32_t)(word - path->words) % TM_PATH_GROUP; word++)
+		word->at = (uint64_t)&word->value;
 	path->rsp = rsp;
-	path->root = root;
-	path->epoch = log->epoch;
-	path->high = log->high;
-	path->end = (uint64_t)end;
+	path->stamp = stamp;
+	path->end = (uint64_t)word;
+	path->more = log->nonzero_at ? log->nonzero_at : (uint64_t)&path->rip;
+	path->domain = domain;
 	path->traceback = traceback;
 	store_release(&path->rip, rip);
 }
@@ -132,13 +190,12 @@ static inline void tm_path_end(struct tm_path *path, const struct tm_log *log, u
 static inline void tm_hint_set(struct tm_recall *recall, const struct tm_log *log, uint64_t rip,
 			       uint64_t rsp)
 {
-	uint32_t i = 0;
+	const struct tm_word *word = log->words;
 
-	while (i < log->count && log->words[i].at < rsp) /* the first frame pointer */
-		i++;
-	if (i < log->count && log->words[i].at - rsp <= UINT16_MAX * sizeof(uint64_t))
-		recall->hint[tm_hint_index(rip)] =
-			(uint16_t)((log->words[i].at - rsp) / sizeof(uint64_t));
+	while (word < log->next && word->at < rsp) /* the first frame pointer */
+		word++;
+	if (word < log->next && word->at - (rsp - 8) < TM_PAGE)
+		recall->hint[tm_hint_index(rip)] = (uint16_t)(word->at - (rsp - 8));
 }
 
 #endif

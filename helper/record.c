@@ -11,31 +11,44 @@
 #include "sample.h"
 #include "table_usual.h"
 
+TM_NOINLINE uint32_t record_recall_second(struct tm_recall *recall, struct tm_path *first,
+					  uint64_t rip, uint64_t rsp, uint64_t stamp,
+					  uint32_t domain)
+{
+	return tm_recall_second(recall, first, rip, rsp, stamp, domain);
+}
+
 uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 		     const struct tm_entry *entry, uint32_t domain)
 {
-	uint64_t root = tm_path_root(generation, domain);
+	struct tm_unwinder *unwinder = &thread->unwinder;
+	struct tm_recall *recall = &thread->recall;
+	bool followed = tm_modules_follow_loader(), complete;
 	struct tm_registers registers;
 	struct tm_path *path;
-	uint64_t *frames;
 	uint32_t traceback;
-	bool complete;
+	uint64_t *frames;
 	size_t count;
 
-	if (unlikely(!thread_reserve(thread, generation->limit)))
-		return 0;
 	tm_entry_registers(entry, &registers);
-	path = tm_path_at(&thread->recall, registers.rip, registers.rsp);
+	if (unlikely(thread->capacity < generation->limit)) {
+		if (!thread_reserve(thread, generation->limit))
+			return 0;
+		path = tm_path_at(recall, registers.rip, registers.rsp);
+	} else {
+		path = (struct tm_path *)recall->chosen;
+	}
 	frames = (uint64_t *)thread->frames;
-	tm_path_begin(path, thread->recall.size, &thread->unwinder.log);
-	count = tm_unwind(&thread->unwinder, &registers, &thread->stack, frames, generation->limit,
+	tm_path_begin(path, thread->capacity, &unwinder->log);
+	count = tm_unwind(unwinder, &registers, &thread->stack, frames, generation->limit,
 			  &complete);
-	traceback =
-		traceback_intern(generation, thread->number + 1, domain, !complete, frames,
-				 (uint32_t)count, &thread->memo, (uint64_t *)thread->memo_addresses,
-				 (uint32_t *)thread->memo_ids);
-	tm_path_end(path, &thread->unwinder.log, registers.rip, registers.rsp, root, traceback);
-	tm_hint_set(&thread->recall, &thread->unwinder.log, registers.rip, registers.rsp);
+	traceback = traceback_intern(generation, thread->number + 1, domain, !complete, frames,
+				     (uint32_t)count);
+	if (likely(followed))
+		tm_path_end(path, &unwinder->log, registers.rip, registers.rsp,
+			    tm_path_stamp(generation, &thread->stack, &unwinder->log), domain,
+			    traceback);
+	tm_hint_set(recall, &unwinder->log, registers.rip, registers.rsp);
 	return traceback;
 }
 
@@ -44,13 +57,12 @@ static uint32_t recall(struct tm_generation *generation, struct tm_thread *threa
 		       const struct tm_entry *entry, uint32_t domain)
 {
 	uint64_t rip = tm_entry_rip(entry), rsp = tm_entry_rsp(entry);
-	uint32_t known;
+	uint64_t stamp = tm_recall_stamp(generation, &thread->stack);
+	struct tm_path *path = tm_path_at(&thread->recall, rip, rsp);
+	uint32_t known = tm_recall(path, rip, rsp, stamp, domain);
 
-	tm_modules_follow_loader();
-	if (unlikely(!thread->recall.paths))
-		return record_walk(generation, thread, entry, domain);
-	known = tm_recall(tm_path_at(&thread->recall, rip, rsp), rip, rsp,
-			  tm_path_root(generation, domain), &thread->stack);
+	if (unlikely(!known))
+		known = record_recall_second(&thread->recall, path, rip, rsp, stamp, domain);
 	return likely(known) ? known : record_walk(generation, thread, entry, domain);
 }
 

@@ -18,7 +18,14 @@ static inline struct tm_generation *current_generation(void)
 	return (struct tm_generation *)load_acquire(&tm_header.generation);
 }
 
-/* The caller's traceback by a walk, interned.  0 when it cannot be kept. */
+/* tm_recall_second(), out of line. */
+uint32_t record_recall_second(struct tm_recall *recall, struct tm_path *first, uint64_t rip,
+			      uint64_t rsp, uint64_t stamp, uint32_t domain) TM_HIDDEN;
+
+/*
+ * The caller's traceback by a walk, interned.  0 when it cannot be kept.  To be called
+ * after tm_recall_second() did not find it.
+ */
 uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 		     const struct tm_entry *entry, uint32_t domain) TM_HIDDEN;
 

@@ -129,5 +129,7 @@ uint64_t tm_cfi_compile(const struct tm_cfi *cfi, uint64_t pc)
 	} else if (!is_unchanged(row, TM_DWARF_RBP)) {
 		return TM_RULE_FULL;
 	}
+	if (!(kind & TM_RULE_FROM_RBP) && cfa_offset < 8)
+		return TM_RULE_FULL; /* nobody calls from below */
 	return pack(kind, cfa_offset, rbp_offset);
 }

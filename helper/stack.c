@@ -73,6 +73,7 @@ bool tm_stack_begin(struct tm_stack *stack, uint64_t rsp)
 			return true;
 	}
 	stack->low = stack->high = 0;
+	stack->changes++;
 	if (!tm_is_readable(page_of(rsp)))
 		return false;
 	stack->low = page_of(rsp);

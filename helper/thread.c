@@ -17,6 +17,8 @@
 #define SWEEP_ABOVE 64u /* with fewer threads than this nobody looks for dead ones */
 #define SWEEP_STEPS 32u
 
+const struct tm_path tm_no_path;
+
 /* Where the next wiped memory comes from; threads_lock. */
 static uint64_t pool_next, pool_end;
 
@@ -60,16 +62,14 @@ bool thread_reserve(struct tm_thread *thread, uint32_t frames)
 		return true;
 	if (!lock_take(&wiped->threads_lock, own_tid()))
 		return false;
-	memory = pool_take(TM_PATHS * path_size + (uint64_t)frames * (8 + 8 + 4));
+	memory = pool_take(TM_PATHS * path_size + (uint64_t)frames * sizeof(uint64_t));
 	lock_release(&wiped->threads_lock);
 	if (!memory)
 		return false;
 	thread->recall.paths = (uint64_t)memory;
 	thread->recall.size = path_size;
 	thread->frames = thread->recall.paths + TM_PATHS * path_size;
-	thread->memo_addresses = thread->frames + (uint64_t)frames * 8;
-	thread->memo_ids = thread->frames + (uint64_t)frames * 16;
-	thread->memo.generation = 0;
+	thread->recall.turn = 0;
 	thread->capacity = frames;
 	return true;
 }
@@ -116,6 +116,18 @@ struct tm_thread *thread_claim(struct tm_thread *thread)
 	return thread_self();
 }
 
+void thread_begin(struct tm_thread *thread, uint32_t number)
+{
+	thread->state = THREAD_OUTSIDE;
+	thread->number = number;
+	thread->nested = 0;
+	thread->entry = 0;
+	thread->stack.low = thread->stack.high = 0;
+	thread->stack.changes++;
+	if (!thread->recall.size)
+		thread->recall.paths = (uint64_t)&tm_no_path;
+}
+
 /* Makes the record of the calling thread.  NULL when there is no room for it. */
 static struct tm_thread *thread_make(uint64_t thread_pointer)
 {
@@ -145,13 +157,8 @@ static struct tm_thread *thread_make(uint64_t thread_pointer)
 			goto out;
 		wiped->numbers++;
 	}
-	thread->state = THREAD_OUTSIDE;
-	thread->number = number;
+	thread_begin(thread, number);
 	thread->tid = tid;
-	thread->nested = 0;
-	thread->entry = 0;
-	thread->stack.low = thread->stack.high = 0;
-	thread->memo.count = 0;
 
 	i = thread_hash(thread_pointer);
 	while (wiped->threads[i].thread_pointer > ENTRY_REMOVED)

@@ -22,7 +22,7 @@ struct tm_thread {
 	uint32_t state;    /* THREAD_* */
 	uint32_t number;   /* index of its struct tm_counter; number + 1 owns locks */
 	uint32_t tid;      /* as the kernel knows it */
-	uint32_t capacity; /* frames that the arrays below can take */
+	uint32_t capacity; /* frames that what is allocated below can take */
 	uint64_t entry;    /* where the outermost hook's return address is on the stack */
 	uint64_t nested;   /* domains of hooks inside that one, bit domain % 64 */
 	uint32_t domain;   /* of that one */
@@ -32,10 +32,7 @@ struct tm_thread {
 	uint64_t address;       /* of a block that is left to tm_usual_walk … */
 	uint64_t size;          /* … and how large it is, bytes */
 	struct tm_stack stack;
-	struct tm_memo memo;
-	uint64_t frames;         /* address of uint64_t[capacity]: what the unwinder found */
-	uint64_t memo_addresses; /* address of uint64_t[capacity] */
-	uint64_t memo_ids;       /* address of uint32_t[capacity] */
+	uint64_t frames; /* address of uint64_t[capacity]: what the unwinder found */
 	struct tm_recall recall;
 	struct tm_unwinder unwinder;
 };
@@ -45,6 +42,9 @@ static inline uint32_t thread_hash(uint64_t thread_pointer)
 {
 	return (uint32_t)thread_pointer * 0x9e3779b1u >> 18;
 }
+
+/* Makes a record, zeroed or another thread's, that of a thread about which nothing is known. */
+void thread_begin(struct tm_thread *thread, uint32_t number) TM_HIDDEN;
 
 /* The calling thread's record is suspected: claims it again, or makes another. */
 struct tm_thread *thread_claim(struct tm_thread *thread) TM_HIDDEN;

@@ -7,6 +7,9 @@
  * that races with a split may miss, never loop); inserting takes the intern
  * lock and looks again.
  *
+ * Tracebacks that were interned lately are found by one hash of all their
+ * frames, which the nodes then confirm: one look instead of one a frame.
+ *
  * Uses arena and lock; must never call a hooked function.
  */
 #include "traceback.h"
@@ -19,6 +22,8 @@
 #define MAX_CHAIN 4096u
 
 struct tm_index {
+	/* By the hash of a traceback: another part of the hash, and its id (0: none), atomic. */
+	uint64_t recent[TM_RECENT_TRACEBACKS];
 	uint64_t heads[LEVELS]; /* address of uint32_t[], 0 where not yet made */
 	uint32_t buckets;       /* in use; published after the bucket split off is complete */
 	uint32_t reserved;
@@ -199,34 +204,56 @@ static uint32_t intern_node(struct tm_generation *generation, uint32_t owner, ui
 	return likely(id != 0) ? id : insert(generation, owner, parent, address, hash);
 }
 
+#define RECENT_SHIFT 50 /* leaves a number below TM_RECENT_TRACEBACKS */
+_Static_assert(TM_RECENT_TRACEBACKS == 1u << (64 - RECENT_SHIFT), "bits of a hash");
+
+#define HASH_FACTOR UINT64_C(0xd6e8feb86659fd93)
+
+static uint64_t frames_hash(uint64_t root_address, const uint64_t *frames, uint32_t count)
+{
+	uint64_t hash = root_address;
+	uint32_t i;
+
+	for (i = 0; i < count; i++)
+		hash = (hash ^ frames[i]) * HASH_FACTOR;
+	return hash;
+}
+
+/* Whether the nodes from this id on are that traceback. */
+static bool is_traceback(const struct tm_generation *generation, uint32_t id, uint64_t root_address,
+			 const uint64_t *frames, uint32_t count)
+{
+	const uint64_t *chunks = (const uint64_t *)generation->node_chunks;
+	const struct tm_node *node;
+	uint32_t i;
+
+	for (i = 0;; i++) {
+		node = (const struct tm_node *)chunks[id / TM_NODES_PER_CHUNK] +
+		       id % TM_NODES_PER_CHUNK;
+		if (i == count)
+			return node->address == root_address;
+		if (node->address != frames[i])
+			return false;
+		id = node->parent;
+	}
+}
+
 uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint32_t domain,
-			  bool truncated, const uint64_t *frames, uint32_t count,
-			  struct tm_memo *memo, uint64_t *addresses, uint32_t *ids)
+			  bool truncated, const uint64_t *frames, uint32_t count)
 {
 	uint64_t root_address = TM_NODE_ROOT | (truncated ? TM_NODE_TRUNCATED : 0) | domain;
-	uint32_t root, known = 0, id, i = 0;
+	uint64_t hash = frames_hash(root_address, frames, count);
+	uint64_t *place = &index_of(generation)->recent[hash >> RECENT_SHIFT];
+	uint64_t recent = load_acquire(place);
+	uint32_t tag = (uint32_t)(hash >> (RECENT_SHIFT - 32)), id, i;
 
-	if (memo->generation == generation->id && memo->root_address == root_address) {
-		known = memo->count < count ? memo->count : count;
-		root = memo->root;
-	} else {
-		root = intern_node(generation, owner, 0, root_address);
-	}
-	/* While this runs the memo is not to be trusted by a thread that shares it. */
-	memo->count = 0;
-	while (i < known && addresses[i] == frames[count - 1 - i])
-		i++;
-	id = i ? ids[i - 1] : root;
-	for (; i < count && id; i++) {
-		addresses[i] = frames[count - 1 - i];
-		id = intern_node(generation, owner, id, addresses[i]);
-		ids[i] = id;
-	}
-	if (!id)
-		return 0;
-	memo->generation = generation->id;
-	memo->root_address = root_address;
-	memo->root = root;
-	memo->count = count;
+	if (likely(recent >> 32 == tag && (uint32_t)recent != 0) &&
+	    likely(is_traceback(generation, (uint32_t)recent, root_address, frames, count)))
+		return (uint32_t)recent;
+	id = intern_node(generation, owner, 0, root_address);
+	for (i = count; i-- && id;)
+		id = intern_node(generation, owner, id, frames[i]);
+	if (id)
+		store_release(place, (uint64_t)tag << 32 | id);
 	return id;
 }

@@ -19,18 +19,33 @@ struct rule_entry {
 	uint64_t rule;
 };
 
-#define RULE_ENTRIES 8192u
+#define RULE_BITS 13
+#define RULE_ENTRIES (1u << RULE_BITS)
 #define EPOCH_SHIFT 48 /* above all addresses */
 
 static struct rule_entry rules[RULE_ENTRIES] __attribute__((aligned(64)));
 uint64_t tm_rules_epoch; /* atomic */
 
-/* Address bits 0..12 and 13..25 folded into the offset of an entry: three cycles. */
 static inline struct rule_entry *rule_entry(uint64_t key)
 {
-	uint64_t offset = (key << 4 ^ key >> 9) & (RULE_ENTRIES - 1) * sizeof(struct rule_entry);
+	uint32_t offset =
+		(uint32_t)key * 0x9e3779b1u >> (32 - RULE_BITS - 4) & (RULE_ENTRIES - 1) * 16;
 
 	return (struct rule_entry *)((uint8_t *)rules + offset);
+}
+
+/* Where the rule of a key is kept when another one took its entry. */
+static struct rule_entry *second_entry(uint64_t key)
+{
+	return &rules[(key ^ key >> RULE_BITS) % RULE_ENTRIES];
+}
+
+_Static_assert(sizeof(struct rule_entry) == 16, "rule_entry() reckons with it");
+
+static void set_entry(struct rule_entry *entry, uint64_t key, uint64_t epoch, uint64_t rule)
+{
+	store_relaxed(&entry->rule, rule);
+	store_relaxed(&entry->check, key ^ epoch ^ rule);
 }
 
 void tm_unwind_forget_rules(void)
@@ -88,14 +103,20 @@ uint64_t tm_unwind_rule(struct tm_unwinder *unwinder)
 
 static TM_NOINLINE uint64_t find_rule(struct tm_unwinder *unwinder)
 {
-	uint64_t key = unwinder->walk.key;
-	uint64_t rule = tm_unwind_rule(unwinder);
-	struct rule_entry *entry = rule_entry(key);
+	uint64_t key = unwinder->walk.key, epoch = unwinder->walk.epoch;
+	struct rule_entry *entry = rule_entry(key), *second = second_entry(key);
+	uint64_t rule = load_relaxed(&second->rule), old_rule, old_key;
 
-	if (rule != TM_RULE_OUTSIDE && key >> EPOCH_SHIFT == 0) {
-		store_relaxed(&entry->rule, rule);
-		store_relaxed(&entry->check, key ^ unwinder->walk.epoch ^ rule);
-	}
+	if ((load_relaxed(&second->check) ^ rule) == (key ^ epoch))
+		return rule;
+	rule = tm_unwind_rule(unwinder);
+	if (rule == TM_RULE_OUTSIDE || key >> EPOCH_SHIFT)
+		return rule;
+	old_rule = load_relaxed(&entry->rule);
+	old_key = load_relaxed(&entry->check) ^ old_rule ^ epoch;
+	if (old_key >> EPOCH_SHIFT == 0 && rule_entry(old_key) == entry)
+		set_entry(second_entry(old_key), old_key, epoch, old_rule);
+	set_entry(entry, key, epoch, rule);
 	return rule;
 }
 
@@ -160,32 +181,53 @@ uint64_t tm_unwind_original(uint64_t pc)
 
 static inline void log_begin(struct tm_log *log, uint64_t epoch)
 {
+	if (unlikely(!log->words)) {
+		log->words = log->spare;
+		log->end = log->spare + TM_WORDS_A_FRAME;
+	}
 	log->epoch = epoch;
 	log->nonzero_at = 0;
-	log->count = 0;
+	log->next = log->words;
 	log->whole = true;
 }
 
-static inline void log_add(struct tm_log *log, uint64_t at, uint64_t value)
+static inline struct tm_word *word_add(struct tm_word *word, uint64_t at, uint64_t value)
 {
-	struct tm_word *word = &log->words[log->count];
-
-	if (unlikely(log->count == log->room)) {
-		log->whole = false;
-		return;
-	}
-	tm_word_that_differs(word + 1);
+	word->at = at;
 	word->value = value;
-	store_release(&word->at, at);
-	log->count++;
+	return word + 1;
+}
+
+static void log_add(struct tm_log *log, uint64_t at, uint64_t value)
+{
+	if (log->next == log->end)
+		log->whole = false;
+	else
+		log->next = word_add(log->next, at, value);
 }
 
 /* rbp leads to an address: where it came from must be looked at again. */
-static inline void log_rbp(struct tm_log *log, uint64_t *rbp_at, uint64_t rbp)
+static void log_rbp(struct tm_log *log, uint64_t *rbp_at, uint64_t rbp)
 {
 	if (*rbp_at)
 		log_add(log, *rbp_at, rbp);
 	*rbp_at = 0;
+}
+
+/*
+ * How far frames may go until they fill the log, when the one that belongs at next is
+ * still to be stepped from.  A log without room is begun again, in vain.
+ */
+static inline uint64_t *log_stop(struct tm_log *log, uint64_t *next, uint64_t *end)
+{
+	size_t room;
+
+	if (unlikely(log->end - log->next < TM_WORDS_A_FRAME)) {
+		log->next = log->words;
+		log->whole = false;
+	}
+	room = (size_t)(log->end - log->next) / TM_WORDS_A_FRAME;
+	return (size_t)(end - next) < room ? end : next + room;
 }
 
 /*
@@ -194,8 +236,8 @@ static inline void log_rbp(struct tm_log *log, uint64_t *rbp_at, uint64_t rbp)
  */
 static inline void log_limit(struct tm_log *log)
 {
-	if (log->count && log->whole)
-		log->nonzero_at = log->words[--log->count].at;
+	if (log->next != log->words && log->whole)
+		log->nonzero_at = (--log->next)->at;
 }
 
 /* ---- the walk --------------------------------------------------------- */
@@ -296,76 +338,100 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 	struct tm_log *log = &unwinder->log;
 	uint64_t key = start->rip, rsp = start->rsp, rbp = start->rbp;
 	uint64_t rbp_at = start->rbp_at; /* as in struct tm_walk */
-	uint64_t address = key;          /* as it is recorded */
+	uint64_t saved = 0;              /* rbp is yet to be loaded: by this rule, in a frame … */
+	uint64_t saved_from = 0, saved_above = 0; /* … with this CFA, this rsp */
 	uint64_t epoch, high;
-	size_t count = 0;
+	uint64_t *next = addresses, *end = addresses + limit;
+	uint64_t *stop; /* where the log has to be asked for room again */
+	struct tm_word *word;
 
-	*complete = true;
+	*complete = limit != 0;
 	epoch = load_relaxed(&tm_rules_epoch);
 	log_begin(log, epoch);
+	if (unlikely(limit == 0))
+		return 0;
+	*next++ = key;
 	epoch <<= EPOCH_SHIFT;
 	walk->epoch = epoch;
-	walk->exact = false;
 	walk->stack = stack;
 	if (unlikely(rsp < stack->low || rsp + 8 > stack->high) && !tm_stack_begin(stack, rsp)) {
 		log->whole = false;
-		if (limit)
-			addresses[count++] = key;
-		return count;
+		return 1;
 	}
 	high = stack->high;
+	stop = next;
+	word = log->next;
 	for (;;) {
 		const struct rule_entry *entry = rule_entry(key);
-		uint64_t rule, cfa;
+		uint64_t rule = load_relaxed(&entry->rule), cfa;
 
-		if (unlikely(count == limit)) {
-			*complete = false;
-			log_limit(log);
-			break;
-		}
-		rule = load_relaxed(&entry->rule);
-		if (unlikely((load_relaxed(&entry->check) ^ rule) != (key ^ epoch))) {
+		if (unlikely((load_relaxed(&entry->check) ^ rule ^ key) != epoch)) {
 			walk->key = key;
+			walk->exact = next[-1] != key;
 			rule = find_rule(unwinder);
 		}
-		if (unlikely(rule & TM_RULE_KIND_MASK)) {
-			unsigned int step;
+		cfa = (uint64_t)tm_rule_cfa_offset(rule);
+		if (likely(!(rule & (TM_RULE_KIND_MASK | TM_RULE_FROM_RBP)))) {
+			cfa += rsp; /* by 8 at least: tm_cfi_compile() */
+		} else {
+			if (saved) {
+				rbp_at = saved_from + (uint64_t)tm_rule_rbp_offset(saved);
+				/* Not in its frame, as in an epilogue that a signal interrupted. */
+				if (unlikely(rbp_at < saved_above || rbp_at > saved_from - 8)) {
+					log->whole = false;
+					if (rbp_at < walk->stack->low || rbp_at > high - 8)
+						break;
+				}
+				rbp = tm_stack_word(rbp_at);
+				saved = 0;
+			}
+			if (rule & TM_RULE_KIND_MASK) {
+				unsigned int step;
 
-			if (rule == TM_RULE_OUTSIDE) {
-				log->whole = false;
-				if (count)
+				if (rule == TM_RULE_OUTSIDE) {
+					log->whole = false;
+					if (next != addresses + 1) {
+						next--;
+						break;
+					}
+				}
+				log->next = word;
+				walk->key = key;
+				walk->rsp = rsp;
+				walk->rbp = rbp;
+				walk->rbp_at = rbp_at;
+				step = step_special(unwinder, stack, rule);
+				if (step == TM_STEP_FULL) {
+					log->whole = false;
+					return tm_unwind_full(unwinder, start, stack, addresses,
+							      limit, complete);
+				}
+				word = log->next;
+				if (step == TM_STEP_END)
 					break;
+				if (next == end) {
+					*complete = false;
+					log_limit(log);
+					word = log->next;
+					break;
+				}
+				key = walk->key;
+				rsp = walk->rsp;
+				rbp = walk->rbp;
+				rbp_at = walk->rbp_at;
+				high = walk->stack->high;
+				stop = log_stop(log, next, end);
+				word = log->next;
+				*next++ = walk->exact ? (key - 1) | TM_NODE_EXACT : key;
+				continue;
 			}
-			addresses[count++] = address;
-			walk->key = key;
-			walk->rsp = rsp;
-			walk->rbp = rbp;
-			walk->rbp_at = rbp_at;
-			step = step_special(unwinder, stack, rule);
-			if (step == TM_STEP_FULL) {
-				log->whole = false;
-				return tm_unwind_full(unwinder, start, stack, addresses, limit,
-						      complete);
-			}
-			if (step == TM_STEP_END)
+			if (rbp_at)
+				word = word_add(word, rbp_at, rbp);
+			rbp_at = 0;
+			cfa += rbp;
+			if (unlikely(cfa < rsp + 8))
 				break;
-			key = walk->key;
-			rsp = walk->rsp;
-			rbp = walk->rbp;
-			rbp_at = walk->rbp_at;
-			high = walk->stack->high;
-			address = walk->exact ? (key - 1) | TM_NODE_EXACT : key;
-			continue;
 		}
-		addresses[count++] = address;
-		cfa = rsp;
-		if (rule & TM_RULE_FROM_RBP) {
-			log_rbp(log, &rbp_at, rbp);
-			cfa = rbp;
-		}
-		cfa += (uint64_t)tm_rule_cfa_offset(rule);
-		if (unlikely(cfa < rsp + 8))
-			break;
 		if (unlikely(cfa > high)) {
 			if (!tm_stack_reach(unwinder, cfa - 8)) {
 				log->whole = false;
@@ -374,23 +440,29 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 			high = walk->stack->high;
 		}
 		if (rule & TM_RULE_RBP_SAVED) {
-			rbp_at = cfa + (uint64_t)tm_rule_rbp_offset(rule);
-			if (unlikely(rbp_at < rsp || rbp_at > cfa - 8)) {
-				log->whole = false;
-				if (rbp_at < walk->stack->low || rbp_at > high - 8)
-					break;
-			}
-			rbp = tm_stack_word(rbp_at);
+			saved = rule;
+			saved_from = cfa;
+			saved_above = rsp;
 		}
 		key = tm_stack_word(cfa - 8);
-		log_add(log, cfa - 8, key);
-		address = key;
-		walk->exact = false;
+		word = word_add(word, cfa - 8, key);
 		rsp = cfa;
 		if (unlikely(key == 0))
 			break;
+		if (unlikely(next == stop)) {
+			log->next = word;
+			if (next == end) {
+				*complete = false;
+				log_limit(log);
+				word = log->next;
+				break;
+			}
+			stop = log_stop(log, next, end);
+			word = log->next;
+		}
+		*next++ = key;
 	}
-	log->high = rsp;
+	log->next = word;
 	log->whole &= walk->stack == stack;
-	return count;
+	return (size_t)(next - addresses);
 }

@@ -25,12 +25,7 @@ struct tm_word {
 	uint64_t at, value;
 };
 
-/* Makes a word that never holds what it says. */
-static inline void tm_word_that_differs(struct tm_word *word)
-{
-	word->value = 0;
-	store_release(&word->at, (uint64_t)&word->at);
-}
+#define TM_WORDS_A_FRAME 2 /* at most: the return address, and rbp if it leads to an address */
 
 /*
  * What a walk depended on, in the order in which it read it.  A walk is a
@@ -42,13 +37,12 @@ static inline void tm_word_that_differs(struct tm_word *word)
  * code without frame pointers it holds anything.
  */
 struct tm_log {
-	uint64_t epoch;      /* of the rules */
-	uint64_t high;       /* behind the highest word read */
-	uint64_t nonzero_at; /* a word of which only that it is not 0 mattered; 0: none */
-	uint32_t count;      /* words */
-	uint32_t room;
-	bool whole;            /* nothing else mattered: what can be read, what is mapped */
-	struct tm_word *words; /* room and one more: behind the last is always one that differs */
+	uint64_t epoch;              /* of the rules */
+	uint64_t nonzero_at;         /* a word of which only that it is not 0 mattered; 0: none */
+	struct tm_word *words, *end; /* room for those of a frame at least */
+	struct tm_word *next;        /* behind the last one written */
+	bool whole; /* nothing else mattered: what can be read, what is mapped; all is there */
+	struct tm_word spare[TM_WORDS_A_FRAME]; /* the room when nobody asks for the log */
 };
 
 /* Working memory of one thread; begins zeroed. */
@@ -58,7 +52,7 @@ struct tm_unwinder {
 	struct tm_cfi cfi;
 	struct tm_cfi_machine machine;
 	uint64_t next[TM_DWARF_REGISTERS]; /* the caller's registers in the making */
-	struct tm_log log; /* of the last walk; who asks for it gives words and room */
+	struct tm_log log; /* of the last walk; who asks for it gives words and end */
 };
 
 /*

@@ -41,16 +41,23 @@ uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address, uint64_t siz
 {
 	uint64_t rip = tm_stack_word(rsp - sizeof(uint64_t));
 	struct tm_generation *generation;
+	struct tm_path *path;
 	uint32_t traceback;
+	uint64_t stamp;
 
 	store_relaxed(&thread->state, THREAD_IN_HELPER);
 	generation = current_generation();
-	if (unlikely(generation->filter || tm_modules_are_behind() || !thread->recall.paths))
+	if (unlikely(generation->filter))
 		goto out;
-	traceback = tm_recall(tm_path_at(&thread->recall, rip, rsp), rip, rsp,
-			      tm_path_root(generation, TM_DOMAIN_MALLOC), &thread->stack);
-	if (unlikely(!traceback))
-		goto out;
+	stamp = tm_recall_stamp(generation, &thread->stack);
+	path = tm_path_at(&thread->recall, rip, rsp);
+	traceback = tm_recall(path, rip, rsp, stamp, TM_DOMAIN_MALLOC);
+	if (unlikely(!traceback)) {
+		traceback = record_recall_second(&thread->recall, path, rip, rsp, stamp,
+						 TM_DOMAIN_MALLOC);
+		if (!traceback)
+			goto out;
+	}
 	if (unlikely(!table_put_usual(generation, thread->number + 1, address, size, traceback)))
 		return put_further(generation, thread, address, size, traceback);
 	counter_grow(generation, thread->number, size);
@@ -70,7 +77,6 @@ uint64_t tm_usual_walk(const struct tm_entry *entry, struct tm_thread *thread)
 	if (generation->filter) {
 		record_block(thread, entry, TM_DOMAIN_MALLOC, block.address, block.size);
 	} else {
-		tm_modules_follow_loader();
 		block.traceback = record_walk(generation, thread, entry, TM_DOMAIN_MALLOC);
 		if (likely(block.traceback))
 			record_put(generation, thread, &block);

@@ -121,20 +121,28 @@ static bool make_memory(void)
 /* As the hooks do: a remembered stack, or a walk. */
 static size_t walk_with_tm(const struct tm_registers *start)
 {
+	static const struct tm_generation generation;
 	struct tm_recall *recall = &remembered->recall;
 	struct tm_path *path = tm_path_at(recall, start->rip, start->rsp);
-	size_t slot = ((uint64_t)path - recall->paths) / recall->size;
-	bool complete;
+	uint64_t stamp = tm_recall_stamp(&generation, &stack);
+	bool complete, known = tm_recall(path, start->rip, start->rsp, stamp, 0);
+	size_t slot;
 
+	if (!known) {
+		known = tm_recall_second(recall, path, start->rip, start->rsp, stamp, 0);
+		path = (struct tm_path *)recall->chosen;
+	}
+	slot = ((uint64_t)path - recall->paths) / recall->size;
 	ours = remembered->frames[slot];
-	if (tm_recall(path, start->rip, start->rsp, 1, &stack)) {
+	if (known) {
 		add_relaxed(&results->known, 1);
 		return remembered->counts[slot];
 	}
-	tm_path_begin(path, recall->size, &unwinder.log);
+	tm_path_begin(path, MOST_FRAMES, &unwinder.log);
 	remembered->counts[slot] = tm_unwind(&unwinder, start, &stack, remembered->frames[slot],
 					     MOST_FRAMES, &complete);
-	tm_path_end(path, &unwinder.log, start->rip, start->rsp, 1, (uint32_t)slot + 1);
+	tm_path_end(path, &unwinder.log, start->rip, start->rsp,
+		    tm_path_stamp(&generation, &stack, &unwinder.log), 0, (uint32_t)slot + 1);
 	tm_hint_set(recall, &unwinder.log, start->rip, start->rsp);
 	add_relaxed(&results->walks, 1);
 	return remembered->counts[slot];

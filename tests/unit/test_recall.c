@@ -19,9 +19,12 @@
 #include "recall.h"
 
 static struct tm_unwinder unwinder;
+static struct tm_generation generation = {.id = 3};
+
+#define FRAMES 16 /* that a path has room for */
 static union {
 	struct tm_path path;
-	uint64_t words[(sizeof(struct tm_path) + TM_PATH_WORDS * sizeof(struct tm_word)) / 8];
+	uint64_t words[(sizeof(struct tm_path) + 2 * TM_PATH_WORDS * sizeof(struct tm_word)) / 8];
 } paths[TM_PATHS];
 
 /*
@@ -68,15 +71,17 @@ static void walk_made_stack(struct made_stack *made)
 	made->start.rbp_at = (uint64_t)&made->start.rbp;
 	made->range.low = (uint64_t)made->words;
 	made->range.high = (uint64_t)(made->words + 32);
-	tm_path_begin(made->path, sizeof(*paths), &unwinder.log);
+	tm_path_begin(made->path, FRAMES, &unwinder.log);
 	made->count =
 		tm_unwind(&unwinder, &made->start, &made->range, addresses, made->limit, &complete);
-	tm_path_end(made->path, &unwinder.log, made->start.rip, made->start.rsp, 1, 7);
+	tm_path_end(made->path, &unwinder.log, made->start.rip, made->start.rsp,
+		    tm_path_stamp(&generation, &made->range, &unwinder.log), 1, 7);
 }
 
 static bool is_recalled(const struct made_stack *made)
 {
-	return tm_recall(made->path, made->start.rip, made->start.rsp, 1, &made->range) == 7;
+	return tm_recall(made->path, made->start.rip, made->start.rsp,
+			 tm_recall_stamp(&generation, &made->range), 1) == 7;
 }
 
 /* Whether the stack is still recalled with another value in a place; puts the old one back. */
@@ -126,15 +131,20 @@ static void a_stack_that_differs_is_not_recalled(void **state)
 	assert_false(is_recalled_with(&made, &words[19], PLAIN));
 	assert_false(is_recalled_with(&made, &made.start.rip, FRAMED));
 	assert_false(is_recalled_with(&made, &made.start.rsp, made.start.rsp + 8));
-	/* Known to be readable: less. */
-	assert_false(is_recalled_with(&made, &made.range.high, made.range.high - 104));
-	assert_false(is_recalled_with(&made, &made.range.low, made.range.low + 8));
+	/* Known to be readable: something else. */
+	assert_false(is_recalled_with(&made, &made.range.changes, made.range.changes + 1));
 	/* rbp where nothing is counted from it, and what is no part of the walk. */
 	assert_true(is_recalled_with(&made, &made.start.rbp, 1));
 	assert_true(is_recalled_with(&made, &words[0], 1));
 	assert_true(is_recalled_with(&made, &words[14], 1));
 	assert_true(is_recalled_with(&made, &words[16], 1));
-	assert_int_equal(tm_recall(made.path, made.start.rip, made.start.rsp, 2, &made.range), 0);
+	assert_int_equal(tm_recall(made.path, made.start.rip, made.start.rsp,
+				   tm_recall_stamp(&generation, &made.range), 2),
+			 0);
+	generation.id++;
+	assert_false(is_recalled(&made));
+	generation.id--;
+	assert_true(is_recalled(&made));
 	tm_unwind_forget_rules();
 	assert_false(is_recalled(&made));
 }
@@ -172,7 +182,7 @@ static void the_outermost_frame_alone_is_recalled(void **state)
 static void the_second_caller_chooses_the_place(void **state)
 {
 	static struct tm_recall recall = {.size = sizeof(*paths)};
-	static bool taken[TM_PATHS];
+	static bool taken[TM_PLACES];
 	struct made_stack made;
 	unsigned int i, places = 0;
 
@@ -181,17 +191,17 @@ static void the_second_caller_chooses_the_place(void **state)
 	walk_made_stack(&made);
 	recall.paths = (uint64_t)paths;
 	tm_hint_set(&recall, &unwinder.log, made.start.rip, made.start.rsp);
-	for (i = 0; i < TM_PATHS; i++) {
+	for (i = 0; i < TM_PLACES; i++) {
 		const struct tm_path *path;
 		uint64_t place;
 
 		made.words[3] = PLAIN + 16 * i;
 		path = tm_path_at(&recall, made.start.rip, made.start.rsp);
-		place = ((uint64_t)path - recall.paths) / sizeof(*paths);
+		place = ((uint64_t)path - recall.paths) / sizeof(*paths) / TM_WAYS;
 		places += !taken[place];
 		taken[place] = true;
 	}
-	assert_true(places > TM_PATHS / 3);
+	assert_true(places > TM_PLACES / 3);
 }
 
 /* Where it looks for the second caller, there may be no stack any more. */
@@ -204,7 +214,7 @@ static void the_place_is_chosen_without_a_fault(void **state)
 
 	(void)state;
 	recall.paths = (uint64_t)paths;
-	recall.hint[tm_hint_index(PLAIN)] = 4;
+	recall.hint[tm_hint_index(PLAIN)] = 40;
 	munmap(memory + TM_PAGE, TM_PAGE);
 	for (at = 8; at <= TM_PAGE; at += 4)
 		assert_non_null(tm_path_at(&recall, PLAIN, (uint64_t)memory + at));
@@ -240,7 +250,7 @@ static void a_frame_beyond_the_known_stack_is_not_remembered(void **state)
 	uint8_t *memory =
 		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct tm_registers start = {.rip = HUGE_ONE, .rsp = (uint64_t)memory};
-	struct tm_stack own = {start.rsp, start.rsp + TM_PAGE};
+	struct tm_stack own = {start.rsp, start.rsp + TM_PAGE, 0};
 	uint64_t addresses[16];
 	struct tm_path *path = &paths[0].path;
 	bool complete;
@@ -248,12 +258,13 @@ static void a_frame_beyond_the_known_stack_is_not_remembered(void **state)
 	(void)state;
 	start.rbp_at = (uint64_t)&start.rbp;
 	*(uint64_t *)(memory + (1 << 20) - 8) = LAST;
-	tm_path_begin(path, sizeof(*paths), &unwinder.log);
+	tm_path_begin(path, FRAMES, &unwinder.log);
 	assert_int_equal(tm_unwind(&unwinder, &start, &own, addresses, 16, &complete), 2);
-	tm_path_end(path, &unwinder.log, start.rip, start.rsp, 1, 7);
+	tm_path_end(path, &unwinder.log, start.rip, start.rsp,
+		    tm_path_stamp(&generation, &own, &unwinder.log), 1, 7);
 	assert_true(own.high < start.rsp + (1 << 20));
-	own.high = start.rsp + size;
-	assert_int_equal(tm_recall(path, start.rip, start.rsp, 1, &own), 0);
+	assert_int_equal(
+		tm_recall(path, start.rip, start.rsp, tm_recall_stamp(&generation, &own), 1), 0);
 	munmap(memory, size);
 }
 

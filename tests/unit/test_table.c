@@ -134,13 +134,9 @@ static uint32_t traceback_in(struct tm_generation *generation, uint32_t domain, 
 			     bool truncated)
 {
 	const uint64_t frames[] = {frame, 0x401000};
-	uint64_t addresses[2];
-	struct tm_memo memo = {0};
-	uint32_t ids[2];
 
 	generation->limit = 2;
-	return traceback_intern(generation, OWNER, domain, truncated, frames, 2, &memo, addresses,
-				ids);
+	return traceback_intern(generation, OWNER, domain, truncated, frames, 2);
 }
 
 /* Records of several domains at one address live beside each other, and go one by one. */

@@ -2,7 +2,7 @@
  * links: helper/traceback.c helper/arena.c helper/arch/x86_64/system.S
  *
  * Interned tracebacks: equal ones get one id, different ones never do, ids
- * lead back to the addresses they were made of, with and without the memo.
+ * lead back to the addresses they were made of, by one hash and by their nodes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,12 +20,6 @@ struct tm_header tm_header;
 
 #define OWNER 1u
 #define LIMIT 64u
-
-struct thread {
-	struct tm_memo memo;
-	uint64_t addresses[LIMIT];
-	uint32_t ids[LIMIT];
-};
 
 static struct tm_generation *new_generation(uint32_t id)
 {
@@ -45,11 +39,16 @@ static void free_generation(struct tm_generation *generation)
 	free(generation);
 }
 
-static uint32_t intern(struct tm_generation *generation, struct thread *thread, uint32_t domain,
-		       bool truncated, const uint64_t *frames, uint32_t count)
+static uint32_t intern(struct tm_generation *generation, uint32_t domain, bool truncated,
+		       const uint64_t *frames, uint32_t count)
 {
-	return traceback_intern(generation, OWNER, domain, truncated, frames, count, &thread->memo,
-				thread->addresses, thread->ids);
+	return traceback_intern(generation, OWNER, domain, truncated, frames, count);
+}
+
+/* As if it had been long ago that they were interned: each is then looked up by its nodes. */
+static void forget_recent(struct tm_generation *generation)
+{
+	memset((void *)generation->index, 0, TM_RECENT_TRACEBACKS * sizeof(uint64_t));
 }
 
 /* From the id back to frames, domain and truncation. */
@@ -69,24 +68,49 @@ static void assert_traceback(const struct tm_generation *generation, uint32_t id
 	assert_int_equal(node->parent, 0);
 }
 
-/* The same frames have the same id, for every thread, whatever its memo holds. */
+/* The same frames have the same id, however they are found. */
 static void equal_tracebacks_have_one_id(void **state)
 {
 	static const uint64_t first[] = {0x30, 0x20, 0x10};
 	static const uint64_t second[] = {0x40, 0x20, 0x10};
 	struct tm_generation *generation = new_generation(1);
-	struct thread one = {0}, other = {0};
-	uint32_t id = intern(generation, &one, 0, false, first, 3);
-	uint32_t sibling = intern(generation, &one, 0, false, second, 3);
+	uint32_t id = intern(generation, 0, false, first, 3);
+	uint32_t sibling = intern(generation, 0, false, second, 3);
 
 	(void)state;
 	assert_int_not_equal(id, 0);
 	assert_int_not_equal(id, sibling);
-	assert_int_equal(intern(generation, &one, 0, false, first, 3), id);
-	assert_int_equal(intern(generation, &other, 0, false, second, 3), sibling);
-	assert_int_equal(intern(generation, &other, 0, false, first, 3), id);
+	assert_int_equal(intern(generation, 0, false, first, 3), id);
+	assert_int_equal(intern(generation, 0, false, second, 3), sibling);
+	forget_recent(generation);
+	assert_int_equal(intern(generation, 0, false, first, 3), id);
 	/* A root, two shared callers, two leaves; id 0 is no node. */
 	assert_int_equal(generation->node_count, 6);
+	free_generation(generation);
+}
+
+/* What the hash leads to is looked at: two tracebacks may have the same. */
+static void a_recent_traceback_is_confirmed(void **state)
+{
+	static const uint64_t frames[] = {0x40, 0x30, 0x20, 0x10};
+	struct tm_generation *generation = new_generation(1);
+	uint64_t *recent = (uint64_t *)generation->index;
+	uint32_t ids[4], i, wrong, places = 0;
+
+	(void)state;
+	for (i = 0; i < 4; i++)
+		ids[i] = intern(generation, 0, i == 3, frames, i < 3 ? 4 - i : 4);
+	for (wrong = 1; wrong < generation->node_count; wrong++) {
+		for (places = i = 0; i < TM_RECENT_TRACEBACKS; i++) {
+			places += recent[i] != 0;
+			if (recent[i])
+				recent[i] = recent[i] >> 32 << 32 | wrong;
+		}
+		for (i = 0; i < 4; i++)
+			assert_int_equal(intern(generation, 0, i == 3, frames, i < 3 ? 4 - i : 4),
+					 ids[i]);
+	}
+	assert_int_equal(places, 4);
 	free_generation(generation);
 }
 
@@ -95,14 +119,12 @@ static void roots_tell_domain_and_truncation(void **state)
 {
 	static const uint64_t frames[] = {0x30, 0x20};
 	struct tm_generation *generation = new_generation(1);
-	struct thread thread = {0};
 	uint32_t domain, truncated, id[3][2];
 
 	(void)state;
 	for (domain = 0; domain < 3; domain++)
 		for (truncated = 0; truncated < 2; truncated++)
-			id[domain][truncated] =
-				intern(generation, &thread, domain, truncated, frames, 2);
+			id[domain][truncated] = intern(generation, domain, truncated, frames, 2);
 	for (domain = 0; domain < 3; domain++)
 		for (truncated = 0; truncated < 2; truncated++)
 			assert_traceback(generation, id[domain][truncated], domain, truncated,
@@ -114,27 +136,23 @@ static void roots_tell_domain_and_truncation(void **state)
 static void no_frames_is_a_root(void **state)
 {
 	struct tm_generation *generation = new_generation(1);
-	struct thread thread = {0};
 
 	(void)state;
-	assert_traceback(generation, intern(generation, &thread, 1, false, NULL, 0), 1, false, NULL,
-			 0);
+	assert_traceback(generation, intern(generation, 1, false, NULL, 0), 1, false, NULL, 0);
 	free_generation(generation);
 }
 
-/* Ids in a memo belong to one generation; the next one starts from its own. */
-static void a_memo_does_not_outlive_its_generation(void **state)
+/* Ids belong to one generation; the next one starts from its own. */
+static void an_id_does_not_outlive_its_generation(void **state)
 {
 	static const uint64_t frames[] = {0x30, 0x20, 0x10};
 	struct tm_generation *generation = new_generation(1);
-	struct thread thread = {0};
 
 	(void)state;
-	intern(generation, &thread, 0, false, frames, 3);
+	intern(generation, 0, false, frames, 3);
 	free_generation(generation);
 	generation = new_generation(2);
-	assert_traceback(generation, intern(generation, &thread, 0, false, frames, 3), 0, false,
-			 frames, 3);
+	assert_traceback(generation, intern(generation, 0, false, frames, 3), 0, false, frames, 3);
 	assert_int_equal(generation->node_count, 5);
 	free_generation(generation);
 }
@@ -146,7 +164,6 @@ static void ids_lead_back_to_frames(void **state)
 {
 	static uint32_t ids[TRACEBACKS];
 	struct tm_generation *generation = new_generation(1);
-	struct thread thread = {0};
 	uint64_t frames[LIMIT];
 	uint32_t turn, i, pass, before = 0;
 
@@ -154,6 +171,8 @@ static void ids_lead_back_to_frames(void **state)
 	for (pass = 0; pass < 3; pass++) {
 		uint64_t random = 88172645463325252u;
 
+		if (pass == 1)
+			forget_recent(generation);
 		for (turn = 0; turn < TRACEBACKS; turn++) {
 			uint32_t count;
 
@@ -163,10 +182,9 @@ static void ids_lead_back_to_frames(void **state)
 				frames[count - 1 - i] =
 					0x555500000000 + i * 4096 + ((random >> i * 3) & 7) * 16;
 			if (pass == 0)
-				ids[turn] = intern(generation, &thread, 0, false, frames, count);
+				ids[turn] = intern(generation, 0, false, frames, count);
 			else if (pass == 1)
-				assert_int_equal(intern(generation, &thread, 0, false, frames,
-							count),
+				assert_int_equal(intern(generation, 0, false, frames, count),
 						 ids[turn]);
 			else
 				assert_traceback(generation, ids[turn], 0, false, frames, count);
@@ -184,13 +202,12 @@ static void refuses_its_own_lock(void **state)
 {
 	static const uint64_t frames[] = {0x30};
 	struct tm_generation *generation = new_generation(1);
-	struct thread thread = {0};
 
 	(void)state;
 	assert_true(lock_take(&tm_locks(generation)->intern.word, OWNER));
-	assert_int_equal(intern(generation, &thread, 0, false, frames, 1), 0);
+	assert_int_equal(intern(generation, 0, false, frames, 1), 0);
 	lock_release(&tm_locks(generation)->intern.word);
-	assert_int_not_equal(intern(generation, &thread, 0, false, frames, 1), 0);
+	assert_int_not_equal(intern(generation, 0, false, frames, 1), 0);
 	free_generation(generation);
 }
 
@@ -198,9 +215,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(equal_tracebacks_have_one_id),
+		cmocka_unit_test(a_recent_traceback_is_confirmed),
 		cmocka_unit_test(roots_tell_domain_and_truncation),
 		cmocka_unit_test(no_frames_is_a_root),
-		cmocka_unit_test(a_memo_does_not_outlive_its_generation),
+		cmocka_unit_test(an_id_does_not_outlive_its_generation),
 		cmocka_unit_test(ids_lead_back_to_frames),
 		cmocka_unit_test(refuses_its_own_lock),
 	};

@@ -22,7 +22,7 @@ static uint64_t next_random(void)
 /* Paths, and what the walk of each found: its traceback is its number here + 1. */
 static union {
 	struct tm_path path;
-	uint64_t words[(sizeof(struct tm_path) + TM_PATH_WORDS * sizeof(struct tm_word)) / 8];
+	uint64_t words[(sizeof(struct tm_path) + 2 * TM_PATH_WORDS * sizeof(struct tm_word)) / 8];
 } paths[TM_PATHS];
 static struct {
 	uint64_t frames[MAX];
@@ -35,18 +35,25 @@ static uint64_t walked, recalled;
 static void walk_and_recall(const struct tm_registers *start, struct tm_stack *own, size_t limit)
 {
 	static struct tm_recall recall = {.size = sizeof(*paths)};
+	static const struct tm_generation generation;
 	static uint64_t addresses[MAX];
 	struct tm_path *path;
-	uint64_t place;
+	uint64_t place, stamp;
 	uint32_t found;
 	bool complete;
 	size_t count;
 
 	recall.paths = (uint64_t)paths;
 	path = tm_path_at(&recall, start->rip, start->rsp);
+	stamp = tm_recall_stamp(&generation, own);
+	found = tm_recall(path, start->rip, start->rsp, stamp, (uint32_t)limit);
+	if (!found) {
+		found = tm_recall_second(&recall, path, start->rip, start->rsp, stamp,
+					 (uint32_t)limit);
+		path = (struct tm_path *)recall.chosen;
+	}
 	place = ((uint64_t)path - recall.paths) / sizeof(*paths);
-	found = tm_recall(path, start->rip, start->rsp, limit, own);
-	tm_path_begin(path, sizeof(*paths), &unwinder.log);
+	tm_path_begin(path, MAX, &unwinder.log);
 	count = tm_unwind(&unwinder, start, own, addresses, limit, &complete);
 	if (found) {
 		assert_int_equal(found, place + 1);
@@ -55,7 +62,9 @@ static void walk_and_recall(const struct tm_registers *start, struct tm_stack *o
 		assert_memory_equal(addresses, walks[place].frames, count * sizeof(*addresses));
 		recalled++;
 	}
-	tm_path_end(path, &unwinder.log, start->rip, start->rsp, limit, (uint32_t)place + 1);
+	tm_path_end(path, &unwinder.log, start->rip, start->rsp,
+		    tm_path_stamp(&generation, own, &unwinder.log), (uint32_t)limit,
+		    (uint32_t)place + 1);
 	tm_hint_set(&recall, &unwinder.log, start->rip, start->rsp);
 	memcpy(walks[place].frames, addresses, count * sizeof(*addresses));
 	walks[place].count = count;
@@ -247,7 +256,7 @@ static void a_broken_stack_ends_the_walk(void **state)
 	const uint64_t size = 8192;
 	uint64_t memory, addresses[64];
 	struct tm_registers registers = {.rbp_at = (uint64_t)&registers.rbp};
-	struct tm_stack broken = {0, 0};
+	struct tm_stack broken = {0, 0, 0};
 	int i, rounds = getenv("TM_TEST_FULL") && *getenv("TM_TEST_FULL") ? 1000000 : 100000;
 	uint64_t *words;
 	size_t at, longest = 0;
