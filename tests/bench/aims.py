@@ -75,6 +75,9 @@ def pauses(result):
     yield at_most(4, f"of {told['pairs']:,} pairs tm adds > 1 ms to none" if told
                   else "tm adds > 1 ms to no pair", 1,
                   {"longest": told and told["longest"] / 1e6}, milliseconds)
+    yield at_most(4, "nor to the first pair through a new object", 1,
+                  {f"{count} objects": each / 1e6 for count, each
+                   in result.get("pauses", {}).get("first calls", {}).items()}, milliseconds)
     yield at_most(4, "tm start stops ≤ 50 ms", 50,
                   {f"{count} threads": median(each)
                    for count, each in result.get("start", {}).items() if count != "failed"},

@@ -155,3 +155,13 @@ def memory(quick):
         if reason:
             result["failures"][variant.name] = reason
     return result
+
+
+def module_folder(count):
+    """A folder of the same object under `count` names, for modules.c."""
+    folder = BUILD / "modules"
+    folder.mkdir(exist_ok=True)
+    content = (BUILD / "module.so").read_bytes()
+    for number in range(count):
+        (folder / f"{number}.so").write_bytes(content)
+    return folder

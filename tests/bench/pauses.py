@@ -5,12 +5,13 @@ run is made several times, without address space randomization: each pair then d
 work in each, and took no longer than its shortest time.  The allocator's own time is taken
 off (allocator_time.c).  May use: variants.py, pairs.py.
 """
-from pairs import micro
-from variants import BUILD, TmFromStart, Variant
+from pairs import json_line, micro, module_folder
+from variants import BUILD, TmFromStart, Variant, run
 
 LIMIT = 1000000  # nanoseconds; while a pair seems to take longer there is another run …
 RUNS = 2, 5      # … at least and at most
 TIMEOUT = 600
+OBJECTS = 10, 100, 500
 
 
 class Repeated(Variant):
@@ -57,8 +58,17 @@ def measure(variant, live, pairs):
     return summary(runs)
 
 
+def first_calls():
+    """{objects: nanoseconds of processor time of the first pair through the last of so many},
+    each the shortest of three runs: tm learns then what is mapped."""
+    folder = module_folder(max(OBJECTS))
+    runs = [json_line(run(TmFromStart(10), [BUILD / "loads", folder, max(OBJECTS), 0, 1, "first"],
+                          timeout=TIMEOUT)[0])["first"] for turn in range(3)]
+    return {str(count): min(each[count - 1] for each in runs) for count in OBJECTS}
+
+
 def pauses(live, pairs):
     """While a live set grows and after: what tm adds to each of `live` + `pairs` pairs; and
     how long a tenth as many take without it, for scale."""
-    return {"tm 10": measure(Repeated(TmFromStart(10), True), live, pairs),
+    return {"first calls": first_calls(), "tm 10": measure(Repeated(TmFromStart(10), True), live, pairs),
             "native": measure(Repeated(Variant("native"), False), live, pairs // 10)}

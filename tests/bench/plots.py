@@ -123,11 +123,7 @@ def threads(rounds):
 
 def modules(rounds):
     """One object, loaded from a thousand files."""
-    folder = BUILD / "modules"
-    folder.mkdir(exist_ok=True)
-    content = (BUILD / "module.so").read_bytes()
-    for number in range(MODULES):
-        (folder / f"{number}.so").write_bytes(content)
+    folder = pairs.module_folder(MODULES)
 
     def once(variant, place):
         return pairs.times(pairs.json_line(run(

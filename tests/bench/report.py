@@ -98,7 +98,9 @@ def pauses(values):
         each = values[name]
         lines.append(f"  {words}: {each['pairs']:,} pairs, each in the shortest of {each['runs']} "
                      f"same runs at most {duration(each['longest'])}")
-    return lines
+    return lines + [f"  the first pair through a new object, with {count} of them: "
+                    f"{duration(each)} of processor time"
+                    for count, each in values["first calls"].items()]
 
 
 def steps(values):
