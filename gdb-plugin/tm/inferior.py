@@ -130,6 +130,8 @@ def _select_frame(level: int) -> None:
 
 def read(address: int, length: int) -> bytes:
     """Bytes of the process, breakpoints not shown; gdb.MemoryError where there are none."""
+    if length == 0:  # which newer gdbs refuse
+        return b""
     return bytes(gdb.selected_inferior().read_memory(address, length))
 
 
@@ -356,24 +358,49 @@ def _state_from_gdb(thread: gdb.InferiorThread, tid: int) -> ThreadState:
             current.switch()
 
 
+def call_chains(depth: int) -> Iterator[Tuple[int, List[int]]]:
+    """Each thread, and where it stands and will come back to, as gdb unwinds its inner frames.
+
+    Inside quiet_session.
+    """
+    current = gdb.selected_thread()
+    inferior = gdb.selected_inferior()
+    try:
+        for thread in inferior.threads():
+            thread.switch()
+            chain: List[int] = []
+            with contextlib.suppress(gdb.error):  # a broken stack ends here
+                frame = gdb.newest_frame()
+                while frame is not None and len(chain) < depth:
+                    chain.append(frame.pc() - bool(chain))
+                    frame = frame.older()
+            yield thread.ptid[1] or inferior.pid, chain
+    finally:
+        current.switch()
+
+
 def set_register(tid: int, name: str, value: int) -> None:
     """Changes a register of a thread's innermost frame.  Inside quiet_session."""
     with thread_selected(tid):
         gdb.execute(f"set var ${name} = {value}", to_string=True)
 
 
+def has_thread_pointer() -> bool:
+    """Whether the program has set one: it has not at the entry point of a static program."""
+    return int(gdb.newest_frame().read_register("fs_base")) != 0
+
+
 @contextlib.contextmanager
 def with_thread_pointer(place: int) -> Iterator[None]:
     """While the program has set no thread pointer yet, lets it be the address `place`.
 
-    That is so at the entry point of a static program.  The first word there
-    must be its own address, as in every thread control block (tls.pdf, 3.4.6).
+    The first word there must be its own address, as in every thread control
+    block (tls.pdf, 3.4.6).
     """
-    frame = gdb.newest_frame()
-    if int(frame.read_register("fs_base")) != 0:
+    if has_thread_pointer():
         yield
         return
-    frame.select()
+    gdb.newest_frame().select()
     before = read(place, 8)
     write(place, place.to_bytes(8, "little"))
     gdb.execute(f"set var $fs_base = {place}", to_string=True)

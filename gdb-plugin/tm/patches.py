@@ -26,6 +26,10 @@ _NO_ARGUMENT = _LAYOUT["NO_ARGUMENT"]
 
 _ENTRY = _LAYOUT["offsets"]["tm_patch"]["entry"][0]
 
+# Either is in a libgcc of gcc 13 or newer, which keeps what it is told in a tree of blocks
+# from malloc: the one in a symbol table, the other among what the shared library exports.
+ALLOCATING_REGISTRY = ("release_registered_frames", "__truncdfbf2")
+
 # A relay's slot: 17 bytes that lead to the helper, then the relocated prologue.
 _SLOT = 128
 _PROLOGUE = 32
@@ -80,10 +84,16 @@ def allocator_functions(files: List[maps.MappedFile]) -> List[Function]:
 
 
 def unwind_registry(files: List[maps.MappedFile]) -> Optional[int]:
-    """libgcc's __register_frame_info, through which it learns of unwind tables."""
+    """libgcc's __register_frame_info, through which it learns of unwind tables.
+
+    None too where it would call malloc before the program is able to.
+    """
     for file in files:
-        for _, address, _ in find_functions(file, ("__register_frame_info",)):
-            return address
+        found = {name: address for name, address, _ in
+                 find_functions(file, ("__register_frame_info", *ALLOCATING_REGISTRY))}
+        if "__register_frame_info" in found:
+            ready = len(found) == 1 or inferior.has_thread_pointer()
+            return found["__register_frame_info"] if ready else None
     return None
 
 

@@ -1,4 +1,5 @@
 """Exceptions and ending threads unwind through the hooks, and no block after them is missed."""
+import pathlib
 import tempfile
 import unittest
 
@@ -42,6 +43,23 @@ class Exceptions(TestCase):
         gdb.run("set variable huge = 1UL << 60")
         gdb.run("continue")
         self.assertEqual(self.blocks(gdb), {self.line: (64 * 600, 600)})
+
+    def test_a_start_in_the_middle_of_malloc(self):
+        """libgcc 13 calls malloc when it is told of the helper: that has to wait."""
+        libgcc = pathlib.Path("/usr/lib/x86_64-linux-gnu/libgcc_s.so.1").read_bytes()
+        gdb = self.session(build("exceptions.cc", flags="-O1 -g -pthread"))
+        gdb.run("break checkpoint")
+        gdb.run("run >/dev/null")
+        gdb.run("tbreak malloc")
+        gdb.run("continue")
+        text = gdb.run("tm start 3")
+        if b"GCC_13.0.0" in libgcc:
+            self.assertOneLine(text, r"^Thread \d+ is in the allocator at this moment: let ")
+            self.assertAtBreakpoint(gdb.run("continue"))
+            text = gdb.run("tm start 3")
+        self.assertStarted(text, 3)
+        gdb.run("delete")
+        self.assertIn("exited normally", gdb.run("continue"))
 
 
 if __name__ == "__main__":
