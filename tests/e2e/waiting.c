@@ -4,6 +4,7 @@
  * as many seconds as the second argument says; "vfork" and "long_vfork" wait for a
  * child of vfork, the second one for a child that waits for a byte.  May use libc.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

@@ -10,6 +10,8 @@ import unittest
 
 from test_symbolizer import BIAS, WithProgram
 
+PACKAGES = {"dwp": "binutils, since Debian 13 binutils-gold", "llvm-dwp": "llvm"}
+
 
 class Packages(WithProgram):
     """Split debug information, put together in one file beside the program."""
@@ -58,6 +60,8 @@ int second(int x) { return counted{x}.add(1).add(twice(x)).n; }
         return found, symbolizer.complaints()
 
     def package(self, tool, where):
+        if not shutil.which(tool):
+            self.skipTest(f"{tool} ({PACKAGES[tool]}) is not installed")
         where.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([tool, "-e", self.program, "-o", where], check=True, cwd=self.folder,
                        timeout=20)
@@ -71,8 +75,6 @@ int second(int x) { return counted{x}.add(1).add(twice(x)).n; }
                                          (5, "llvm-dwp", ("clang++",))):
             for compiler in filter(shutil.which, compilers):
                 with self.subTest(version=version, tool=tool, compiler=compiler):
-                    if not shutil.which(tool):
-                        self.skipTest(f"{tool} (package llvm) is not installed")
                     self.compile_split(compiler, version)
                     check(tool)
 
