@@ -62,6 +62,9 @@ def steps(options):
               for frames in (("10",) if options.quick else ("1", "10", "25"))}
     preload = {"TM_BENCH_STEPS": "", "LD_BIND_NOW": "1", "TM_BENCH_PRELOAD": str(PRELOAD)}
     result["10, preloaded"] = within("steps.py", program, 0, TM_TRACE="10", **preload)
+    # So seldom that no block of those looked at is chosen.
+    result["sampled, preloaded"] = within("steps.py", program, 0, TM_TRACE="10",
+                                          TM_SAMPLE="1TiB", **preload)
     result["preloaded, not started"] = within("steps.py", program, 0, **preload)
     return result
 

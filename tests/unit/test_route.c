@@ -1,0 +1,200 @@
+/*
+ * Which stub each redirected function leads to, in each mode.
+ *
+ * links: helper/route.c
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "helper_stubs.h"
+#include "route.h"
+
+/* The stubs: places, never called. */
+#define STUB(name) const uint8_t name[1] TM_HIDDEN = {0}
+STUB(tm_entry_alloc);
+STUB(tm_entry_free);
+STUB(tm_entry_realloc);
+STUB(tm_entry_usual_alloc);
+STUB(tm_entry_usual_free);
+STUB(tm_sampled_malloc);
+STUB(tm_sampled_malloc_guarded);
+STUB(tm_sampled_malloc_least);
+STUB(tm_sampled_malloc_guarded_least);
+STUB(tm_sampled_calloc);
+STUB(tm_sampled_calloc_guarded);
+STUB(tm_sampled_calloc_least);
+STUB(tm_sampled_calloc_guarded_least);
+STUB(tm_sampled_realloc);
+STUB(tm_sampled_realloc_guarded);
+STUB(tm_sampled_realloc_least);
+STUB(tm_sampled_realloc_guarded_least);
+STUB(tm_sampled_free);
+
+#define NONE TM_NO_ARGUMENT
+#define FIRST_ENTRY 1234u /* what the debugger wrote */
+
+static struct tm_patch patches[TM_MAX_PATCHES];
+static struct tm_generation generation;
+
+static void add(const char *name, uint8_t shape, uint8_t size, uint8_t count, uint8_t block)
+{
+	struct tm_patch *patch = &patches[tm_header.patch_count++];
+
+	*patch = (struct tm_patch){.shape = shape,
+				   .size_argument = size,
+				   .count_argument = count,
+				   .block_argument = block,
+				   .length = 5,
+				   .active = 1,
+				   .entry = FIRST_ENTRY};
+	strncpy(patch->name, name, sizeof(patch->name));
+}
+
+enum { MALLOC, CALLOC, REALLOC, FREE, NEW, ALIGNED, ARRAY, STORE, LOADER };
+
+static int setup(void **state)
+{
+	(void)state;
+	tm_header.patches = (uint64_t)patches;
+	tm_header.patch_count = 0;
+	tm_header.generation = (uint64_t)&generation;
+	tm_header.state = TM_STATE_TRACING;
+	generation = (struct tm_generation){0};
+	add("malloc", TM_SHAPE_ALLOC, 0, NONE, NONE);
+	add("calloc", TM_SHAPE_ALLOC, 1, 0, NONE);
+	add("realloc", TM_SHAPE_REALLOC, 1, NONE, 0);
+	add("free", TM_SHAPE_FREE, NONE, NONE, 0);
+	add("_Znwm", TM_SHAPE_ALLOC, 0, NONE, NONE);
+	add("aligned_alloc", TM_SHAPE_ALLOC, 1, NONE, NONE);
+	add("reallocarray", TM_SHAPE_REALLOC, 2, 1, 0);
+	add("posix_memalign", TM_SHAPE_STORE, 2, NONE, 0);
+	add("_dl_debug_state", TM_SHAPE_LOADER, NONE, NONE, NONE);
+	patches[CALLOC].is_leaf = 1;
+	return 0;
+}
+
+static void assert_leads(int number, const uint8_t *stub)
+{
+	assert_int_equal(patches[number].entry, (uint64_t)stub);
+}
+
+static void every_block(void **state)
+{
+	(void)state;
+	tm_route_all();
+	assert_leads(MALLOC, tm_entry_usual_alloc);
+	assert_leads(CALLOC, tm_entry_alloc);
+	assert_leads(REALLOC, tm_entry_realloc);
+	assert_leads(FREE, tm_entry_usual_free);
+	assert_leads(NEW, tm_entry_usual_alloc);
+	assert_leads(ALIGNED, tm_entry_alloc);
+	assert_int_equal(patches[STORE].entry, FIRST_ENTRY);
+	assert_int_equal(patches[LOADER].entry, FIRST_ENTRY);
+	patches[FREE].domain = patches[MALLOC].domain = 100;
+	tm_route_all();
+	assert_leads(MALLOC, tm_entry_alloc);
+	assert_leads(FREE, tm_entry_free);
+}
+
+static void a_sample(void **state)
+{
+	(void)state;
+	generation.filter = 1;
+	generation.sample_period = 4096;
+	tm_route_all();
+	assert_leads(MALLOC, tm_sampled_malloc);
+	assert_leads(CALLOC, tm_sampled_calloc);
+	assert_leads(REALLOC, tm_sampled_realloc_guarded);
+	assert_leads(FREE, tm_sampled_free);
+	assert_leads(NEW, tm_sampled_malloc_guarded);
+	assert_leads(ALIGNED, tm_entry_alloc);
+	assert_leads(ARRAY, tm_entry_realloc);
+	assert_int_equal(patches[STORE].entry, FIRST_ENTRY);
+	assert_int_equal(patches[LOADER].entry, FIRST_ENTRY);
+}
+
+/* Then either may be the other's. */
+static void two_mallocs(void **state)
+{
+	(void)state;
+	generation.filter = 1;
+	add("je_malloc", TM_SHAPE_ALLOC, 0, NONE, NONE);
+	tm_route_new();
+	assert_leads(MALLOC, tm_sampled_malloc_guarded);
+	assert_int_equal(tm_routed, tm_header.patch_count);
+	patches[MALLOC].is_leaf = 1;
+	tm_route_all();
+	assert_leads(MALLOC, tm_sampled_malloc);
+	assert_leads(LOADER + 1, tm_sampled_malloc_guarded);
+}
+
+static void none_below_a_size(void **state)
+{
+	(void)state;
+	generation.filter = 1;
+	generation.min_size = 100;
+	tm_route_all();
+	assert_leads(MALLOC, tm_sampled_malloc_least);
+	assert_leads(CALLOC, tm_sampled_calloc_least);
+	assert_leads(REALLOC, tm_sampled_realloc_guarded_least);
+	assert_leads(NEW, tm_sampled_malloc_guarded_least);
+	assert_leads(FREE, tm_sampled_free);
+}
+
+static void nothing(void **state)
+{
+	(void)state;
+	tm_header.state = TM_STATE_IDLE;
+	tm_header.generation = 0;
+	tm_route_all();
+	assert_leads(MALLOC, tm_entry_alloc);
+	assert_leads(REALLOC, tm_entry_realloc);
+	assert_leads(FREE, tm_entry_free);
+}
+
+/* Of libtm-preload.so: `relay` leads to the stub, and to the function itself when nothing is traced. */
+static void a_stub_that_stands_in(void **state)
+{
+	struct tm_patch *patch = &patches[MALLOC];
+
+	(void)state;
+	patch->length = 0;
+	patch->relay = 5;
+	patch->original = 7;
+	patch->active = 0; /* it was not called yet */
+	tm_route_all();
+	assert_leads(MALLOC, tm_entry_usual_alloc);
+	assert_int_equal(patch->relay, 5);
+	patch->active = 1;
+	tm_route_all();
+	assert_int_equal(patch->relay, (uint64_t)tm_entry_usual_alloc);
+	tm_header.state = TM_STATE_IDLE;
+	tm_route_all();
+	assert_int_equal(patch->relay, 7);
+}
+
+static void a_list_that_was_overwritten(void **state)
+{
+	(void)state;
+	tm_header.patch_count = TM_MAX_PATCHES + 1;
+	tm_route_all();
+	assert_int_equal(patches[MALLOC].entry, FIRST_ENTRY);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(every_block, setup),
+		cmocka_unit_test_setup(a_sample, setup),
+		cmocka_unit_test_setup(two_mallocs, setup),
+		cmocka_unit_test_setup(none_below_a_size, setup),
+		cmocka_unit_test_setup(nothing, setup),
+		cmocka_unit_test_setup(a_stub_that_stands_in, setup),
+		cmocka_unit_test_setup(a_list_that_was_overwritten, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
