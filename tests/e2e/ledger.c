@@ -445,6 +445,18 @@ static void *juggler(void *unused)
 }
 
 /* Kind 5: code of a library that is loaded and unloaded again and again. */
+static void give_back(struct flight *f, struct record *r)
+{
+	f->record = r - records;
+	f->before = *r;
+	f->releases = 1;
+	f->after.line = 0;
+	began(f);
+	free((void *)r->address);
+	r->address = 0;
+	landed(f);
+}
+
 static void *librarian(void *argument)
 {
 	struct flight *f = &flights[THREADS];
@@ -453,8 +465,7 @@ static void *librarian(void *argument)
 
 	while (__atomic_exchange_n(&partition_locks[PARTITIONS - 1], 1, __ATOMIC_ACQUIRE))
 		usleep(10);
-	free((void *)r->address);
-	r->address = 0;
+	give_back(f, r); /* this too may be what a stop finds him at */
 	while (!leave) {
 		void *library = dlopen(argument, RTLD_NOW);
 		void *(*allocate_there)(size_t) = library ? dlsym(library, "allocate") : NULL;
@@ -477,13 +488,7 @@ static void *librarian(void *argument)
 		landed(f);
 		dlclose(library);
 		usleep(500);
-		f->before = *r;
-		f->releases = 1;
-		f->after.line = 0;
-		began(f);
-		free(block);
-		r->address = 0;
-		landed(f);
+		give_back(f, r);
 		acts++;
 	}
 	return NULL;
