@@ -70,5 +70,6 @@ def first_calls():
 def pauses(live, pairs):
     """While a live set grows and after: what tm adds to each of `live` + `pairs` pairs; and
     how long a tenth as many take without it, for scale."""
-    return {"first calls": first_calls(), "tm 10": measure(Repeated(TmFromStart(10), True), live, pairs),
+    return {"first calls": first_calls(),
+            "tm 10": measure(Repeated(TmFromStart(10), True), live, pairs),
             "native": measure(Repeated(Variant("native"), False), live, pairs // 10)}
