@@ -130,7 +130,12 @@ class Session(TestCase):
                 client.send("continue", threadId=1)
                 client.event("stopped")
 
-            self.check_session(client.repl, go_on)
+            def run(line):
+                text = client.repl(line)
+                self.assertNotIn("stopped", [event["event"] for event in client.events], line)
+                return text
+
+            self.check_session(run, go_on)
 
     def test_lines_from_another_thread(self):
         program = build("tests/e2e/reports.c")
