@@ -169,6 +169,9 @@ def _word(text: str, start: int) -> Tuple[int, str, Optional[str]]:
             break
         elif character in "'\"":
             quote = character
+        elif character == "\\" and text[position + 1:position + 2] == " ":
+            position += 1  # newer gdbs complete the names of files so
+            plain.append(" ")
         else:
             if character in CLOSING and text.find(CLOSING[character], position) >= 0:
                 if not closing:
