@@ -69,6 +69,7 @@ bool thread_reserve(struct tm_thread *thread, uint32_t frames)
 	thread->recall.paths = (uint64_t)memory;
 	thread->recall.size = path_size;
 	thread->frames = thread->recall.paths + TM_PATHS * path_size;
+	thread->recall.chosen = (uint64_t)memory; /* what was chosen is too small by now */
 	thread->recall.turn = 0;
 	thread->capacity = frames;
 	return true;

@@ -61,12 +61,12 @@ struct made_stack {
 	size_t count; /* frames that the last walk found */
 } __attribute__((aligned(512)));
 
-static void walk_made_stack(struct made_stack *made)
+static void walk_in(struct made_stack *made, struct tm_path *path)
 {
 	uint64_t addresses[16];
 	bool complete;
 
-	made->path = &paths[0].path;
+	made->path = path;
 	made->start.rsp = (uint64_t)made->words;
 	made->start.rbp_at = (uint64_t)&made->start.rbp;
 	made->range.low = (uint64_t)made->words;
@@ -76,6 +76,11 @@ static void walk_made_stack(struct made_stack *made)
 		tm_unwind(&unwinder, &made->start, &made->range, addresses, made->limit, &complete);
 	tm_path_end(made->path, &unwinder.log, made->start.rip, made->start.rsp,
 		    tm_path_stamp(&generation, &made->range, &unwinder.log), 1, 7);
+}
+
+static void walk_made_stack(struct made_stack *made)
+{
+	walk_in(made, &paths[0].path);
 }
 
 static bool is_recalled(const struct made_stack *made)
@@ -147,6 +152,10 @@ static void a_stack_that_differs_is_not_recalled(void **state)
 	assert_true(is_recalled(&made));
 	tm_unwind_forget_rules();
 	assert_false(is_recalled(&made));
+	walk_made_stack(&made);
+	assert_true(is_recalled(&made));
+	tm_modules_loader_event();
+	assert_false(is_recalled(&made));
 }
 
 /* The frame pointer that the walk begins with. */
@@ -202,6 +211,40 @@ static void the_second_caller_chooses_the_place(void **state)
 		taken[place] = true;
 	}
 	assert_true(places > TM_PLACES / 3);
+}
+
+/* Two stacks of one place are both remembered; the one that is met often comes to be the first. */
+static void a_place_has_two_paths(void **state)
+{
+	static struct tm_recall recall = {.size = sizeof(*paths)};
+	struct made_stack stacks[2];
+	struct tm_path *first = &paths[0].path;
+	uint64_t stamp;
+	unsigned int i;
+
+	(void)state;
+	memset(paths, 0, sizeof(paths));
+	recall.paths = (uint64_t)paths;
+	for (i = 0; i < 2; i++) {
+		make_stack(&stacks[i]);
+		stamp = tm_recall_stamp(&generation, &stacks[i].range);
+		assert_int_equal(tm_recall_second(&recall, first, PLAIN, (uint64_t)stacks[i].words,
+						  stamp, 1),
+				 0);
+		walk_in(&stacks[i], (struct tm_path *)recall.chosen);
+		assert_ptr_equal(stacks[i].path, &paths[i].path);
+	}
+	assert_true(is_recalled(&stacks[0]));
+	stamp = tm_recall_stamp(&generation, &stacks[1].range);
+	for (i = 1; i < TM_MOVED; i++) {
+		assert_int_equal(tm_recall_second(&recall, first, PLAIN, (uint64_t)stacks[1].words,
+						  stamp, 1),
+				 7);
+		assert_ptr_equal((void *)recall.chosen, &paths[1].path);
+	}
+	assert_int_equal(
+		tm_recall_second(&recall, first, PLAIN, (uint64_t)stacks[1].words, stamp, 1), 0);
+	assert_ptr_equal((void *)recall.chosen, first);
 }
 
 /* Where it looks for the second caller, there may be no stack any more. */
@@ -311,6 +354,7 @@ int main(void)
 		cmocka_unit_test(the_first_frame_pointer_is_looked_at),
 		cmocka_unit_test(the_outermost_frame_alone_is_recalled),
 		cmocka_unit_test(the_second_caller_chooses_the_place),
+		cmocka_unit_test(a_place_has_two_paths),
 		cmocka_unit_test(the_place_is_chosen_without_a_fault),
 		cmocka_unit_test(a_realigned_frame_is_looked_at),
 		cmocka_unit_test(a_frame_beyond_the_known_stack_is_not_remembered),
