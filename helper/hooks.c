@@ -24,6 +24,7 @@ uint64_t tm_hook_map(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_unmap(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_remap(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_chosen(const struct tm_entry *entry) TM_HIDDEN;
+uint64_t tm_hook_passed(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_loader(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_track(const struct tm_entry *entry) TM_HIDDEN;
 uint64_t tm_hook_untrack(const struct tm_entry *entry) TM_HIDDEN;
@@ -103,6 +104,19 @@ uint64_t tm_hook_chosen(const struct tm_entry *entry)
 	result = guarded_call(thread, entry);
 	if (taken && result)
 		record_chosen(thread, entry, domain_of(entry), result, size);
+	guard_leave(thread, entry);
+	return result;
+}
+
+/* One that is not chosen, of a function that may call another one, where sampled.S is at a loss. */
+uint64_t tm_hook_passed(const struct tm_entry *entry)
+{
+	struct tm_thread *thread = guard_enter(entry);
+	uint64_t result;
+
+	if (!thread)
+		return tm_call_original(entry, patch_of(entry));
+	result = guarded_call(thread, entry);
 	guard_leave(thread, entry);
 	return result;
 }

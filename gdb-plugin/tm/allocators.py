@@ -67,9 +67,9 @@ for _delete in ("_ZdlPv", "_ZdaPv"):
 THROWING = ("_Znwm", "_Znam", "_ZnwmSt11align_val_t", "_ZnamSt11align_val_t")
 
 # Functions known to call no other of these, by how the name of their library begins.  glibc's
-# realloc calls its malloc.
+# realloc and memalign may call its malloc.
 _LEAVES = {
-    "libc.so.6": ("malloc", "calloc", "memalign", "aligned_alloc", "valloc", "pvalloc"),
+    "libc.so.6": ("malloc", "calloc"),
     "libjemalloc.so": ("malloc", "calloc", "realloc"),
 }
 

@@ -18,14 +18,17 @@
 #define PASSED 1u  /* the function itself was called, as it would be without tm */
 #define GUARDED 2u /* likewise, with the guard on */
 #define CHOSEN 3u  /* the stubs that build a frame: of a new block … */
-#define GENERIC 4u /* … and of one that may be recorded */
+#define GENERIC 4u /* … and of one that may be recorded … */
+#define DOUBTED 5u /* … and where the guard is not as usual */
 
 static struct tm_thread thread;
 
 /* What sampled.S goes on to; the original says whether it runs guarded. */
 __asm__(".text\n"
-	".globl tm_entry_chosen, tm_entry_realloc, tm_entry_free, tm_personality\n"
-	".hidden tm_entry_chosen, tm_entry_realloc, tm_entry_free, tm_personality\n"
+	".globl tm_entry_chosen, tm_entry_passed, tm_entry_realloc, tm_entry_free\n"
+	".hidden tm_entry_chosen, tm_entry_passed, tm_entry_realloc, tm_entry_free\n"
+	".globl tm_personality\n.hidden tm_personality\n"
+	"tm_entry_passed:\n\tmovl $5, %eax\n\tret\n"
 	"tm_entry_chosen:\n\tmovl $3, %eax\n\tret\n"
 	"tm_entry_realloc:\ntm_entry_free:\ntm_personality:\n\tmovl $4, %eax\n\tret\n"
 	"original:\n\tmovl $1, %eax\n\tcmpl $2, guard_state(%rip)\n\tjne 1f\n"
@@ -169,8 +172,32 @@ static void a_record_that_goes_is_no_fault(void **state)
 
 	(void)state;
 	entry->record = 0;
-	assert_call(tm_sampled_malloc_guarded, 100, 0, 1000, PASSED, 900);
+	assert_call(tm_sampled_malloc_guarded, 100, 0, 1000, DOUBTED, 900);
 	entry->record = (uint64_t)&thread;
+}
+
+static void assert_guarded(uint32_t thread_state, uint32_t domain, uint64_t place, uint64_t result)
+{
+	thread.state = thread_state;
+	thread.domain = domain;
+	thread.entry = place;
+	*left = 1000;
+	assert_int_equal(call(tm_sampled_malloc_guarded, 100, 0), result);
+	assert_int_equal(*left, 900);
+	assert_int_equal(thread.state, thread_state);
+	thread.state = THREAD_OUTSIDE;
+}
+
+static void only_a_call_of_itself_goes_on_without_a_guard(void **state)
+{
+	(void)state;
+	/* guard_state is THREAD_IN_ORIGINAL, so the original says that it is guarded: by the outer. */
+	assert_guarded(THREAD_IN_ORIGINAL, 0, UINT64_MAX, GUARDED);
+	assert_guarded(THREAD_IN_ORIGINAL, 7, UINT64_MAX, DOUBTED);
+	assert_guarded(THREAD_IN_ORIGINAL, 0, 0, DOUBTED); /* a longjmp left it behind */
+	assert_guarded(THREAD_IN_HELPER, 0, UINT64_MAX, DOUBTED);
+	assert_guarded(THREAD_SUSPECT, 0, UINT64_MAX, DOUBTED);
+	assert_guarded(THREAD_IN_USUAL, 0, UINT64_MAX, DOUBTED);
 }
 
 static void what_may_be_recorded_is_looked_for(void **state)
@@ -197,6 +224,7 @@ int main(void)
 		cmocka_unit_test(blocks_below_the_least_do_not_count),
 		cmocka_unit_test(a_place_of_another_is_let_alone),
 		cmocka_unit_test(a_record_that_goes_is_no_fault),
+		cmocka_unit_test(only_a_call_of_itself_goes_on_without_a_guard),
 		cmocka_unit_test(what_may_be_recorded_is_looked_for),
 	};
 

@@ -46,7 +46,7 @@ tm_entry_\shape:
 	.irp	shape, alloc, free, realloc, store, resize, map, unmap, remap
 	entry	\shape, traced
 	.endr
-	.irp	shape, chosen, loader, track, untrack
+	.irp	shape, chosen, passed, loader, track, untrack
 	entry	\shape
 	.endr
 

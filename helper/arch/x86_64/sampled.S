@@ -123,12 +123,11 @@
 
 	/*
 	 * The original with the guard on, as guard_begin() and guard_leave() do it; without
-	 * where it is on, or the thread's record is not in its usual place (then a call
-	 * inside may be chosen as well).
+	 * in an allocator's call of itself.  What else there is, tm_hook_passed() sorts out.
 	 */
 	function tm_sampled_guarded
 	.cfi_personality 0x1b, tm_personality /* as in entry.S */
-	find_thread %r10, %r10d, 1f
+	find_thread %r10, %r10d, tm_entry_passed
 	cmpl	$0, (%r10) /* state: THREAD_OUTSIDE */
 	jne	1f
 	movq	%rsp, 16(%r10) /* entry */
@@ -145,6 +144,13 @@
 	movl	$0, (%r10)
 	ret
 1:	.cfi_restore_state
+	cmpl	$2, (%r10)
+	jne	tm_entry_passed
+	movl	88(%r11), %eax
+	cmpl	%eax, 32(%r10)
+	jne	tm_entry_passed
+	cmpq	%rsp, 16(%r10) /* is_abandoned() */
+	jbe	tm_entry_passed
 	jmp	*24(%r11)
 	end tm_sampled_guarded
 
