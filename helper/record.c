@@ -42,7 +42,7 @@ uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 	tm_path_begin(path, thread->capacity, &unwinder->log);
 	count = tm_unwind(unwinder, &registers, &thread->stack, frames, generation->limit,
 			  &complete);
-	traceback = traceback_intern(generation, thread->number + 1, domain, !complete, frames,
+	traceback = traceback_intern(generation, thread->owner, domain, !complete, frames,
 				     (uint32_t)count);
 	if (likely(followed))
 		tm_path_end(path, &unwinder->log, registers.rip, registers.rsp,
@@ -74,7 +74,7 @@ static TM_NOINLINE bool put_chosen(struct tm_generation *generation, struct tm_t
 	enum table_result result;
 
 	sample_count(generation->filter, block->address, +1);
-	result = table_put(generation, thread->number + 1, block, &replaced);
+	result = table_put(generation, thread->owner, block, &replaced);
 	if (result != TABLE_NONE)
 		sample_count(generation->filter, block->address, -1);
 	if (result == TABLE_DROPPED) {
@@ -95,13 +95,13 @@ bool record_put(struct tm_generation *generation, struct tm_thread *thread,
 	if (unlikely(generation->filter))
 		return put_chosen(generation, thread, block);
 	if (likely(block->domain == TM_DOMAIN_MALLOC &&
-		   table_put_usual(generation, thread->number + 1, block->address, block->size,
+		   table_put_usual(generation, thread->owner, block->address, block->size,
 				   block->traceback))) {
-		counter_grow(generation, thread->number, block->size);
+		if (counter_fills(generation, thread->number, block->size))
+			counter_add(generation, thread->number, 0);
 		return true;
 	}
-	if (unlikely(table_put(generation, thread->number + 1, block, &replaced) ==
-		     TABLE_DROPPED)) {
+	if (unlikely(table_put(generation, thread->owner, block, &replaced) == TABLE_DROPPED)) {
 		count_dropped();
 		return false;
 	}
@@ -136,7 +136,7 @@ bool record_block(struct tm_thread *thread, const struct tm_entry *entry, uint32
 static TM_NOINLINE bool forget_chosen(struct tm_generation *generation, struct tm_thread *thread,
 				      uint32_t domain, uint64_t address, struct tm_block *ret)
 {
-	enum table_result result = table_take(generation, thread->number + 1, address, domain, ret);
+	enum table_result result = table_take(generation, thread->owner, address, domain, ret);
 
 	if (result == TABLE_FOUND) {
 		sample_count(generation->filter, address, -1);
@@ -155,7 +155,7 @@ bool record_forget(struct tm_generation *generation, struct tm_thread *thread, u
 	if (unlikely(generation->filter))
 		return sample_may_hold(generation->filter, address) &&
 		       forget_chosen(generation, thread, domain, address, ret);
-	result = table_take(generation, thread->number + 1, address, domain, ret);
+	result = table_take(generation, thread->owner, address, domain, ret);
 	if (likely(result == TABLE_FOUND))
 		counter_add(generation, thread->number, -(int64_t)ret->size);
 	else if (unlikely(result == TABLE_DROPPED))

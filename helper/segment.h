@@ -72,6 +72,15 @@ static inline bool shard_lock(const struct tm_generation *generation, struct tm_
 	       shard_lock_slow(generation, lock, owner);
 }
 
+/* The same, but false also when somebody else holds it, or nobody took it yet. */
+static inline bool shard_try_lock(struct tm_lock *lock, uint32_t owner)
+{
+	uint32_t expected = SHARD_UNLOCKED;
+
+	return __atomic_compare_exchange_n(&lock->word, &expected, owner, false, __ATOMIC_ACQUIRE,
+					   __ATOMIC_RELAXED);
+}
+
 static inline void shard_unlock(struct tm_lock *lock)
 {
 	store_release(&lock->word, SHARD_UNLOCKED);

@@ -32,7 +32,7 @@ static TM_INLINE bool table_put_usual(const struct tm_generation *generation, ui
 	/* Most of what table_put refuses, and what no program has. */
 	if (unlikely(size >= TM_KEY_LARGE || (address - 2) >> (TM_ADDRESS_BITS - 1)))
 		return false;
-	if (unlikely(!shard_lock(generation, lock, owner)))
+	if (unlikely(!shard_try_lock(lock, owner)))
 		return false;
 	bucket = usual_bucket(lock, address, hash);
 	slot = tm_free_slots(bucket);
@@ -60,7 +60,7 @@ static TM_INLINE bool table_take_usual(const struct tm_generation *generation, u
 	bool is_usual;
 	uint64_t *key;
 
-	if (unlikely(!shard_lock(generation, lock, owner)))
+	if (unlikely(!shard_try_lock(lock, owner)))
 		return false;
 	key = tm_key_like(usual_bucket(lock, address, hash), address);
 	/* All but the size goes to the upper bits, and is 0 if it is this block of the domain 0. */

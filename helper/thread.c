@@ -121,6 +121,7 @@ void thread_begin(struct tm_thread *thread, uint32_t number)
 {
 	thread->state = THREAD_OUTSIDE;
 	thread->number = number;
+	thread->owner = number + 1;
 	thread->nested = 0;
 	thread->entry = 0;
 	thread->stack.low = thread->stack.high = 0;

@@ -19,18 +19,19 @@
 
 /* Written by its own thread alone (or, harmlessly, by those that share its thread pointer). */
 struct tm_thread {
-	uint32_t state;    /* THREAD_* */
-	uint32_t number;   /* index of its struct tm_counter; number + 1 owns locks */
-	uint32_t tid;      /* as the kernel knows it */
-	uint32_t capacity; /* frames that what is allocated below can take */
-	uint64_t entry;    /* where the outermost hook's return address is on the stack */
-	uint64_t nested;   /* domains of hooks inside that one, bit domain % 64 */
-	uint32_t domain;   /* of that one */
-	uint32_t reserved;
+	uint32_t state;         /* THREAD_* */
+	uint32_t number;        /* index of its struct tm_counter */
+	uint32_t tid;           /* as the kernel knows it */
+	uint32_t capacity;      /* frames that what is allocated below can take */
+	uint64_t entry;         /* where the outermost hook's return address is on the stack */
+	uint64_t nested;        /* domains of hooks inside that one, bit domain % 64 */
+	uint32_t domain;        /* of that one */
+	uint32_t owner;         /* number + 1: who it is in locks */
 	uint64_t sample_left;   /* like that of tm_sample_slots, where its place there is taken */
 	uint64_t sample_random; /* state of its random numbers; 0: not yet begun */
-	uint64_t address;       /* of a block that is left to tm_usual_walk … */
-	uint64_t size;          /* … and how large it is, bytes */
+	uint64_t address;       /* of a block that is left to tm_usual_walk, … */
+	uint64_t size;          /* … how large it is, bytes … */
+	uint64_t generation;    /* … and to which it belongs */
 	struct tm_stack stack;
 	uint64_t frames; /* address of uint64_t[capacity]: what the unwinder found */
 	struct tm_recall recall;

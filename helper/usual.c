@@ -32,6 +32,37 @@ static TM_NOINLINE uint64_t put_further(struct tm_generation *generation, struct
 	return address;
 }
 
+static TM_NOINLINE uint64_t tell(struct tm_generation *generation, struct tm_thread *thread,
+				 uint64_t address)
+{
+	counter_add(generation, thread->number, 0);
+	return address;
+}
+
+/* To tm_usual_walk. */
+static inline uint64_t leave(const struct tm_generation *generation, struct tm_thread *thread,
+			     uint64_t address, uint64_t size)
+{
+	thread->generation = (uint64_t)generation;
+	thread->address = address;
+	thread->size = size;
+	return 0;
+}
+
+/* Not in the first place of what is remembered. */
+static TM_NOINLINE uint64_t recall_further(struct tm_generation *generation,
+					   struct tm_thread *thread, uint64_t address,
+					   uint64_t size, uint64_t rsp, struct tm_path *first)
+{
+	uint32_t traceback =
+		record_recall_second(&thread->recall, first, tm_stack_word(rsp - sizeof(uint64_t)),
+				     rsp, tm_recall_stamp(generation, &thread->stack),
+				     TM_DOMAIN_MALLOC);
+
+	return traceback ? put_further(generation, thread, address, size, traceback)
+			 : leave(generation, thread, address, size);
+}
+
 /*
  * The function has returned a block; its caller's stack pointer will be rsp.
  * Returns the block when it was recorded; 0 when that takes a walk, or
@@ -43,35 +74,27 @@ uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address, uint64_t siz
 	struct tm_generation *generation;
 	struct tm_path *path;
 	uint32_t traceback;
-	uint64_t stamp;
 
 	store_relaxed(&thread->state, THREAD_IN_HELPER);
 	generation = current_generation();
 	if (unlikely(generation->filter))
-		goto out;
-	stamp = tm_recall_stamp(generation, &thread->stack);
+		return leave(generation, thread, address, size);
 	path = tm_path_at(&thread->recall, rip, rsp);
-	traceback = tm_recall(path, rip, rsp, stamp, TM_DOMAIN_MALLOC);
-	if (unlikely(!traceback)) {
-		traceback = record_recall_second(&thread->recall, path, rip, rsp, stamp,
-						 TM_DOMAIN_MALLOC);
-		if (!traceback)
-			goto out;
-	}
-	if (unlikely(!table_put_usual(generation, thread->number + 1, address, size, traceback)))
+	traceback = tm_recall(path, rip, rsp, tm_recall_stamp(generation, &thread->stack),
+			      TM_DOMAIN_MALLOC);
+	if (unlikely(!traceback))
+		return recall_further(generation, thread, address, size, rsp, path);
+	if (unlikely(!table_put_usual(generation, thread->owner, address, size, traceback)))
 		return put_further(generation, thread, address, size, traceback);
-	counter_grow(generation, thread->number, size);
+	if (counter_fills(generation, thread->number, size))
+		return tell(generation, thread, address);
 	return address;
-out:
-	thread->address = address;
-	thread->size = size;
-	return 0;
 }
 
 /* Records the block that tm_usual_alloc did not, and returns it.  entry: without arguments. */
 uint64_t tm_usual_walk(const struct tm_entry *entry, struct tm_thread *thread)
 {
-	struct tm_generation *generation = current_generation();
+	struct tm_generation *generation = (struct tm_generation *)thread->generation;
 	struct tm_block block = {.address = thread->address, .size = thread->size};
 
 	if (generation->filter) {
@@ -86,36 +109,55 @@ uint64_t tm_usual_walk(const struct tm_entry *entry, struct tm_thread *thread)
 	return block.address;
 }
 
-static TM_NOINLINE void forget_further(struct tm_generation *generation, struct tm_thread *thread,
-				       uint64_t address)
+/* The function that frees, from the program's first three arguments. */
+static TM_INLINE uint64_t call_guarded(uint64_t address, uint64_t second, uint64_t third,
+				       struct tm_thread *thread, const struct tm_patch *patch)
+{
+	uint64_t (*original)(uint64_t, uint64_t, uint64_t) =
+		(uint64_t(*)(uint64_t, uint64_t, uint64_t))patch->original;
+	uint64_t result;
+
+	__asm__ volatile(".cfi_personality 0x1b, tm_personality"); /* as in entry.S */
+	thread->entry = (uint64_t)__builtin_dwarf_cfa() - sizeof(uint64_t);
+	store_relaxed(&thread->state, THREAD_IN_USUAL);
+	result = original(address, second, third);
+	store_relaxed(&thread->state, THREAD_OUTSIDE);
+	return result;
+}
+
+static TM_NOINLINE uint64_t tell_and_free(uint64_t address, uint64_t second, uint64_t third,
+					  struct tm_thread *thread, const struct tm_patch *patch)
+{
+	counter_add(current_generation(), thread->number, 0);
+	return call_guarded(address, second, third, thread, patch);
+}
+
+static TM_NOINLINE uint64_t free_further(uint64_t address, uint64_t second, uint64_t third,
+					 struct tm_thread *thread, const struct tm_patch *patch)
 {
 	struct tm_block block;
 
-	record_forget(generation, thread, TM_DOMAIN_MALLOC, address, &block);
+	record_forget(current_generation(), thread, TM_DOMAIN_MALLOC, address, &block);
+	return call_guarded(address, second, third, thread, patch);
 }
 
 /* The record goes first: once the original has run, another thread may own the address. */
 uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third, struct tm_thread *thread,
 		       const struct tm_patch *patch)
 {
-	uint64_t (*original)(uint64_t, uint64_t, uint64_t) =
-		(uint64_t(*)(uint64_t, uint64_t, uint64_t))patch->original;
 	struct tm_generation *generation;
-	uint64_t result, size;
+	uint64_t size;
 
-	__asm__ volatile(".cfi_personality 0x1b, tm_personality"); /* as in entry.S */
+	/* What the original will read of the block, it waits for at the same time as we do. */
+	tm_prefetch((const void *)(address - sizeof(uint64_t)));
 	if (likely(address)) {
 		store_relaxed(&thread->state, THREAD_IN_HELPER);
 		generation = current_generation();
-		if (likely(!generation->filter &&
-			   table_take_usual(generation, thread->number + 1, address, &size)))
-			counter_shrink(generation, thread->number, size);
-		else
-			forget_further(generation, thread, address);
+		if (unlikely(generation->filter ||
+			     !table_take_usual(generation, thread->owner, address, &size)))
+			return free_further(address, second, third, thread, patch);
+		if (counter_empties(generation, thread->number, size))
+			return tell_and_free(address, second, third, thread, patch);
 	}
-	thread->entry = (uint64_t)__builtin_dwarf_cfa() - sizeof(uint64_t);
-	store_relaxed(&thread->state, THREAD_IN_USUAL);
-	result = original(address, second, third);
-	store_relaxed(&thread->state, THREAD_OUTSIDE);
-	return result;
+	return call_guarded(address, second, third, thread, patch);
 }

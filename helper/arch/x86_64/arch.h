@@ -104,7 +104,7 @@ static inline uint64_t tm_rotate_left(uint64_t value, uint32_t bits)
 /* Asks for a cache line to write; any address will do. */
 static inline void tm_prefetch(const void *address)
 {
-	__asm__ volatile("prefetchw (%0)" : : "r"(address));
+	__asm__ volatile("prefetchw %0" : : "m"(*(const uint8_t *)address));
 }
 
 /* The caller as it will be when the redirected function has returned: where it goes on … */
