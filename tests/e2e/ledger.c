@@ -557,6 +557,10 @@ int main(int argc, char **argv)
 	uint64_t i, total = 0;
 
 	wanted = (argc > 1 ? strtoull(argv[1], NULL, 0) : 2000000) / THREADS;
+	if (argc > 2 && !strcmp(argv[2], "alone")) { /* no debugger will set them */
+		go = 1;
+		leave = 2;
+	}
 	pthread_barrier_init(&gate, NULL, THREADS + 1);
 	for (i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)i);

@@ -56,6 +56,16 @@ class Mimalloc(OtherAllocator):
     libs = "-Wl,--no-as-needed -lmimalloc"
 
     def test_mimalloc(self):
+        # Debian 13 has mimalloc 3.0.1.  It forgets that a page holds aligned blocks when the page
+        # changes hands, frees the wrong addresses then, and gives out the same memory twice.
+        # One thread does always the same.
+        program = build("ledger.c", name="ledger-mimalloc-alone", libs=self.libs,
+                        flags=FLAGS + " -DOTHER_ALLOCATOR -DTHREADS=1 -DPARTITIONS=16 "
+                                      "-DRECORDS=2048")
+        status, output = self.program(program, 100_000, "alone").finish()
+        if status:
+            self.skipTest("with this mimalloc the program breaks without tm as well: "
+                          f"{output.splitlines()[-1] if status > 0 else f'signal {-status}'}")
         self.check(LIMIT)
 
 
