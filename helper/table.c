@@ -17,7 +17,7 @@
 #include "traceback.h"
 
 /* A record that would pass this many buckets makes us look whether its segment is crowded. */
-#define FAR 6u
+#define FAR 4u
 
 #define SEGMENT_SLOTS (TM_SEGMENT_BUCKETS * TM_BUCKET_SLOTS)
 #define CROWDED (SEGMENT_SLOTS / 5 * 4) /* slots in use */

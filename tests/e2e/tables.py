@@ -140,8 +140,7 @@ class Table:
     @staticmethod
     def entry(address, depth):
         """(shard, entry of its directory of this depth) where an address belongs"""
-        factor = (0x9e3779b97f4a7c15 * (1 + (1 << 64)) >> 9) % (1 << 64)
-        half = (address & ~0x1f0) * factor >> 32 & 0xffffffff | 1 << 31
+        half = (address & ~0xff0) * 0xd7210dff076ce2ef >> 32 & 0xffffffff | 1 << 31
         return (half * half >> 58) - 16, (half * half >> 58 - depth) % (1 << depth)
 
     def root(self, node):

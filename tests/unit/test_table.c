@@ -425,6 +425,36 @@ static void agrees_with_a_model(void **state)
 	free_generation(generation);
 }
 
+/*
+ * Of the blocks of a heap, however dense, few find their first bucket full.  What the
+ * limit is for: a factor in tm_hash that is no better than another makes it more than a quarter.
+ */
+static void a_heap_is_spread_evenly(void **state)
+{
+	static const uint64_t chunks[] = {32, 48, 64, 96, 144, 208};
+	const uint64_t blocks = 200000;
+	uint64_t replaced, i, further = 0;
+	size_t c;
+
+	(void)state;
+	for (c = 0; c < sizeof(chunks) / sizeof(chunks[0]); c++) {
+		struct tm_generation *generation = new_generation();
+
+		for (i = 0; i < blocks; i++) {
+			uint64_t address = 0x555555900010 + i * chunks[c];
+
+			if (table_put_usual(generation, OWNER, address, 24, 1))
+				continue;
+			put(generation, address, 24, 1, &replaced);
+			further++;
+		}
+		free_generation(generation);
+	}
+	print_message("%.3f of the blocks of a heap are not usual ones\n",
+		      (double)further / (double)(blocks * c));
+	assert_true(further * 5 < blocks * c);
+}
+
 /* A live block costs at most 24 bytes, growth and all (plus the start of an empty table). */
 static void costs_24_bytes_a_block(void **state)
 {
@@ -457,6 +487,7 @@ int main(void)
 		cmocka_unit_test(loses_nothing_in_a_lopsided_split),
 		cmocka_unit_test(uses_no_memory_without_an_end),
 		cmocka_unit_test(agrees_with_a_model),
+		cmocka_unit_test(a_heap_is_spread_evenly),
 		cmocka_unit_test(costs_24_bytes_a_block),
 	};
 
