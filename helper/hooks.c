@@ -90,15 +90,16 @@ uint64_t tm_hook_alloc(const struct tm_entry *entry)
  */
 uint64_t tm_hook_chosen(const struct tm_entry *entry)
 {
-	struct tm_generation *generation = current_generation();
 	struct tm_thread *thread = guard_enter(entry);
 	uint64_t result, size = requested_size(entry);
+	const struct tm_generation *generation;
 	bool taken;
 
 	if (!thread) {
 		sample_renew();
 		return tm_call_original(entry, patch_of(entry));
 	}
+	generation = current_generation(); /* with the guard on, which keeps it mapped */
 	taken = load_relaxed(&tm_header.state) == TM_STATE_TRACING &&
 		(!generation->filter || sample_takes(generation, thread, size));
 	result = guarded_call(thread, entry);

@@ -94,7 +94,8 @@ static inline uint32_t tm_hint_index(uint64_t rip)
  * functions may call the one that calls the allocator, so the next return address
  * has a say.  Its place is a guess, and what was known of the stack may be gone (a
  * coroutine's that was unmapped): it is looked for in the page of the return
- * address below rsp alone, which was just written.
+ * address below rsp alone, which was just written.  NULL when the record was wiped
+ * since the call began: a signal handler that interrupted it has called fork.
  */
 static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_t rip, uint64_t rsp)
 {

@@ -59,8 +59,11 @@ static uint32_t recall(struct tm_generation *generation, struct tm_thread *threa
 	uint64_t rip = tm_entry_rip(entry), rsp = tm_entry_rsp(entry);
 	uint64_t stamp = tm_recall_stamp(generation, &thread->stack);
 	struct tm_path *path = tm_path_at(&thread->recall, rip, rsp);
-	uint32_t known = tm_recall(path, rip, rsp, stamp, domain);
+	uint32_t known;
 
+	if (unlikely(!path))
+		return record_walk(generation, thread, entry, domain);
+	known = tm_recall(path, rip, rsp, stamp, domain);
 	if (unlikely(!known))
 		known = record_recall_second(&thread->recall, path, rip, rsp, stamp, domain);
 	return likely(known) ? known : record_walk(generation, thread, entry, domain);

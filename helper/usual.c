@@ -80,6 +80,8 @@ uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address, uint64_t siz
 	if (unlikely(generation->filter))
 		return leave(generation, thread, address, size);
 	path = tm_path_at(&thread->recall, rip, rsp);
+	if (unlikely(!path))
+		return leave(generation, thread, address, size);
 	traceback = tm_recall(path, rip, rsp, tm_recall_stamp(generation, &thread->stack),
 			      TM_DOMAIN_MALLOC);
 	if (unlikely(!traceback))
