@@ -124,8 +124,8 @@ void tm_route_all(void)
 		struct tm_patch *patch = &patches[i];
 		const void *stub = stub_of(patch, &mode);
 
-		if (!stub)
-			continue;
+		if (!stub || patch->keeps_registers)
+			continue; /* it leads to the one of its shape in keeping.S */
 		store_release(&patch->entry, (uint64_t)stub);
 		if (patch->length || !patch->active)
 			continue;

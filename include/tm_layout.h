@@ -367,7 +367,8 @@ struct tm_patch {
 	uint64_t module;   /* start of the module it is in */
 	uint64_t entry; /* the helper's stub that relay leads to; 0 once it is gone; see route.h */
 	uint32_t is_leaf; /* 1: it is known to call no other redirected function of its domain */
-	uint32_t reserved[3];
+	uint32_t keeps_registers; /* 1: all but what the function itself changes; see keeping.S */
+	uint32_t reserved[2];
 };
 
 #define TM_MAX_PATCHES 512u

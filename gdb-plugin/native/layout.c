@@ -133,6 +133,7 @@ static const struct field fields[] = {
 	FIELD(tm_patch, module),
 	FIELD(tm_patch, entry),
 	FIELD(tm_patch, is_leaf),
+	FIELD(tm_patch, keeps_registers),
 	FIELD(tm_patch, reserved),
 
 	STRUCT(tm_relay_region),

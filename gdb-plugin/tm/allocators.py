@@ -80,6 +80,17 @@ def is_leaf(name: str, path: str) -> bool:
                for library, names in _LEAVES.items())
 
 
+# Libraries whose own calls of these are known to take no more for granted than the calling
+# convention: they go from one source file to another, or through the PLT.
+_CONVENTIONAL = ("libc.so", "libc-2.", "libc.musl", "ld-musl", "libstdc++.so", "libc++.so",
+                 "libc++abi.so", "libjemalloc.so", "libtcmalloc", "libmimalloc.so")
+
+
+def is_conventional(path: str) -> bool:
+    """Whether no caller of an allocator function of this object relies on registers kept."""
+    return os.path.basename(path).startswith(_CONVENTIONAL)
+
+
 # Allocators that are linked in under a prefix of their own.
 for _prefix in ("je_", "tc_", "mi_", "__libc_"):
     for _name in (

@@ -15,7 +15,7 @@ from typing import Dict, List, NamedTuple, Optional
 import _tm
 
 from . import inferior, maps
-from .allocators import FUNCTIONS, THROWING, Shape, is_leaf
+from .allocators import FUNCTIONS, THROWING, Shape, is_conventional, is_leaf
 from .errors import TmError
 from .helper import Helper, find_functions
 
@@ -30,9 +30,12 @@ _ENTRY = _LAYOUT["offsets"]["tm_patch"]["entry"][0]
 # from malloc: the one in a symbol table, the other among what the shared library exports.
 ALLOCATING_REGISTRY = ("release_registered_frames", "__truncdfbf2")
 
-# A relay's slot: 17 bytes that lead to the helper, then the relocated prologue.
+# A relay's slot: up to 19 bytes that lead to the helper, then the relocated prologue, which
+# is also entered at what stands right before it (helper/arch/x86_64/keeping.S).
 _SLOT = 128
 _PROLOGUE = 32
+_PUSH_R11 = b"\x41\x53"
+_POP_R11 = b"\x41\x5b"
 
 _ENTRIES = {
     _LAYOUT["SHAPE_ALLOC"]: "tm_entry_alloc",
@@ -95,6 +98,13 @@ def unwind_registry(files: List[maps.MappedFile]) -> Optional[int]:
             ready = len(found) == 1 or inferior.has_thread_pointer()
             return found["__register_frame_info"] if ready else None
     return None
+
+
+def _keeps_registers(function: Function) -> bool:
+    """Whether its callers may count on registers that it does not change: keeping.S."""
+    is_ours = not function.module.path  # the canaries
+    return (function.shape.shape != "SHAPE_LOADER" and not is_ours
+            and not is_conventional(function.module.path))
 
 
 # ---- the list in the process -------------------------------------------------
@@ -237,6 +247,7 @@ class Plan:
             "name": function.name.encode()[:47],
             "module": function.module.start,
             "is_leaf": int(is_leaf(function.name, function.module.path)),
+            "keeps_registers": int(_keeps_registers(function)),
             "relocated": plan["relocated"],
         }
 
@@ -305,12 +316,18 @@ def write_relays(helper: Helper, plan: Plan, patches: PatchList) -> List[int]:
         raise TmError(f"More than {_LAYOUT['MAX_PATCHES']} functions would have to be redirected.")
     for number, patch in enumerate(plan.new, first):
         # Until the helper chooses another one: helper/route.h.
-        patch["entry"] = helper.symbol(_ENTRIES[patch["shape"]])
+        entry = _ENTRIES[patch["shape"]]
+        before, after = b"", b""
+        if patch["keeps_registers"]:
+            entry = entry.replace("entry", "keeping")
+            before, after = _PUSH_R11, _POP_R11
+        patch["entry"] = helper.symbol(entry)
         relay = (
-            b"\x49\xbb" + patches.address_of(number).to_bytes(8, "little")  # movabs $patch, %r11
+            before
+            + b"\x49\xbb" + patches.address_of(number).to_bytes(8, "little")  # movabs $patch, %r11
             + b"\x41\xff\xa3" + _ENTRY.to_bytes(4, "little")  # jmp *entry(%r11)
         )
-        code = relay.ljust(_PROLOGUE, b"\xcc") + patch["relocated"]
+        code = relay.ljust(_PROLOGUE - len(after), b"\xcc") + after + patch["relocated"]
         inferior.write(patch["relay"], code)
         if inferior.read(patch["relay"], len(code)) != code:
             raise TmError("The relays could not be written into the process.")

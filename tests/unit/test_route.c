@@ -93,10 +93,13 @@ static void every_block(void **state)
 	assert_leads(ALIGNED, tm_entry_alloc);
 	assert_int_equal(patches[STORE].entry, FIRST_ENTRY);
 	assert_int_equal(patches[LOADER].entry, FIRST_ENTRY);
+	patches[CALLOC].keeps_registers = 1;
+	patches[CALLOC].entry = FIRST_ENTRY;
 	patches[FREE].domain = patches[MALLOC].domain = 100;
 	tm_route_all();
 	assert_leads(MALLOC, tm_entry_alloc);
 	assert_leads(FREE, tm_entry_free);
+	assert_int_equal(patches[CALLOC].entry, FIRST_ENTRY);
 }
 
 static void a_sample(void **state)

@@ -133,6 +133,9 @@ static inline void tm_entry_registers(const struct tm_entry *entry, struct tm_re
 	ret->rbp_at = (uint64_t)&entry->rbp;
 }
 
+/* The same for a function whose stub is in keeping.S. */
+uint64_t tm_call_keeping(const struct tm_entry *entry, const struct tm_patch *patch) TM_HIDDEN;
+
 /* Runs the redirected function itself, through its relocated prologue. */
 static inline uint64_t tm_call_original(const struct tm_entry *entry, const struct tm_patch *patch)
 {
@@ -140,6 +143,8 @@ static inline uint64_t tm_call_original(const struct tm_entry *entry, const stru
 		(uint64_t(*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
 			     uint64_t))patch->original;
 
+	if (unlikely(patch->keeps_registers))
+		return tm_call_keeping(entry, patch);
 	return original(entry->argument[0], entry->argument[1], entry->argument[2],
 			entry->argument[3], entry->argument[4], entry->argument[5]);
 }
