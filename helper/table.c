@@ -9,7 +9,7 @@
  * and the table can be read with the process stopped at any instruction (the
  * rules are in tm_layout.h).
  *
- * Uses arena, lock and traceback; must never call a hooked function.
+ * Uses arena, lock, segment and traceback; must never call a hooked function.
  */
 #include "table.h"
 #include "arena.h"

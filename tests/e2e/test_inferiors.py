@@ -3,6 +3,7 @@
 May use gdbsession.
 """
 import re
+import tempfile
 import time
 import unittest
 
@@ -163,6 +164,29 @@ class Fork(TestCase):
         self.assertIn("checkpoint ()", self.gdb.run("continue"))
         self.check(100 + 300)
         self.assertIn("exited normally", self.gdb.run("continue"))
+
+
+class ForkMidway(TestCase):
+    """By a signal handler that interrupted malloc: both go on in it, the child without records."""
+
+    def check(self, options):
+        output = self.enterContext(tempfile.NamedTemporaryFile("r"))
+        gdb = self.session(build("midway.c"))
+        gdb.run("break checkpoint")
+        gdb.run(f"run >{output.name}")
+        gdb.run(f"tm start 3{options}")
+        gdb.run("catch syscall mmap")
+        self.assertIn("call to syscall mmap", gdb.run("continue"))
+        gdb.run("delete")
+        gdb.run("handle SIGUSR1 nostop noprint pass")
+        self.assertIn("exited normally", gdb.run("signal SIGUSR1"))
+        self.assertEqual(output.read(), "the child's status: 0x700\n")
+
+    def test_every_block_recorded(self):
+        self.check("")
+
+    def test_sampled(self):
+        self.check(" -sample 1KiB")
 
 
 class NonStop(TestCase):

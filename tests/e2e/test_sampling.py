@@ -362,5 +362,23 @@ print(sum(each.size for each in snapshot.statistics("lineno")), snapshot.size,
         self.assertFalse(gdb.json("tm status -json")["tracing"])
 
 
+class Clearing(TestCase):
+    def test_at_each_instruction_of_a_decision(self):
+        gdb = self.session(build("midway.c"))
+        gdb.run("break checkpoint")
+        gdb.run("run")
+        gdb.run("tm start 3 -sample 1KiB")
+        gdb.run("delete")
+        for instructions in range(1, 36):
+            gdb.run("tm clear")
+            gdb.run("tbreak *tm_hook_chosen")
+            self.assertIn("tm_hook_chosen", gdb.run("continue"))
+            gdb.run(f"stepi {instructions}")
+            gdb.run("tm clear")
+            gdb.run("tbreak free")
+            self.assertIn("free", gdb.run("continue"))
+        self.assertIn("exited normally", gdb.run("continue"))
+
+
 if __name__ == "__main__":
     unittest.main()
