@@ -144,8 +144,8 @@ def modules(rounds):
 def longest(rounds):
     told = pauses.pauses(1000000, 9000000)
     write("pauses", svg.bars("How long pairs of free and malloc take",
-                             "10,000,000 pairs while a live set grows to 1,000,000 and after "
-                             "(native 1,900,000); each in the shortest of some same runs",
+                             "10,000,000 pairs, 1,000,000 blocks in the end (native: 1,900,000); "
+                             "shortest of some same runs",
                              "nanoseconds", "pairs",
                              {name: [(2 << number, count) for number, count
                                      in enumerate(each["histogram"])]
