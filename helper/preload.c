@@ -153,6 +153,18 @@ static void direct(struct tm_patch *patch)
 	} while (entry != __atomic_load_n(&patch->entry, __ATOMIC_SEQ_CST));
 }
 
+/* Whether the words are free that the header speaks of. */
+static bool has_thread_words(void)
+{
+	const uint64_t *pointer;
+
+	__asm__("movq %%fs:0, %0" : "=r"(pointer));
+	/* The third word of glibc's control block is its own address, too. */
+	return tm_preload_find_next("gnu_get_libc_version") && pointer[2] == pointer[0] &&
+	       !pointer[TM_WORD_LEFT / 8] && !pointer[TM_WORD_SECOND / 8] &&
+	       tm_preload_is_only_thread();
+}
+
 /* Maps the helper and makes its header valid.  NULL when the kernel refuses. */
 static struct tm_header *map_helper(void)
 {
@@ -175,6 +187,7 @@ static struct tm_header *map_helper(void)
 		tm_preload_patches[i].entry = (uint64_t)base + entry_of(&tm_preload_patches[i]);
 		tm_preload_patches[i].is_leaf = is_leaf(&tm_preload_patches[i]);
 	}
+	header->thread_words = has_thread_words();
 	header->patches = (uint64_t)tm_preload_patches;
 	header->patch_count = STUBS;
 	return header;

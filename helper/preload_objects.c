@@ -299,7 +299,7 @@ static int rebind_object(struct dl_phdr_info *object, size_t size, void *context
 }
 
 /* Nobody else can be in the middle of loading an object (proc(5): a folder for each thread). */
-static bool is_only_thread(void)
+bool tm_preload_is_only_thread(void)
 {
 	struct stat status;
 
@@ -311,7 +311,7 @@ void tm_preload_step_aside(const struct tm_patch *patches, uint32_t count)
 	struct aside aside = {patches, count};
 	bool hidden = false;
 
-	if (!is_only_thread())
+	if (!tm_preload_is_only_thread())
 		return;
 	dl_iterate_phdr(hide_from, &hidden);
 	if (hidden)

@@ -27,6 +27,9 @@ uint64_t tm_preload_find_next(const char *name) HIDDEN;
 /* Likewise, with the path of the object that has it. */
 uint64_t tm_preload_find(const char *name, const char **ret_path) HIDDEN;
 
+/* Nobody else can be in the middle of anything.  False too where that is not known. */
+bool tm_preload_is_only_thread(void) HIDDEN;
+
 /*
  * Gives callers the functions themselves in the place of the stubs: `function`
  * of each patch is its stub, `original` what it stands for (0: leave callers

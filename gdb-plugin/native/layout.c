@@ -164,6 +164,8 @@ static const struct field fields[] = {
 	FIELD(tm_header, quiet),
 	FIELD(tm_header, helper_build_id),
 	FIELD(tm_header, sample_seed),
+	FIELD(tm_header, thread_words),
+	FIELD(tm_header, reserved32),
 	FIELD(tm_header, reserved),
 
 	STRUCT(tm_image),
@@ -252,6 +254,8 @@ static const struct constant constants[] = {
 	CONSTANT(MAX_THREADS),
 	CONSTANT(SAMPLE_MIN),
 	CONSTANT(SAMPLE_MAX),
+	CONSTANT(WORD_LEFT),
+	CONSTANT(WORD_SECOND),
 	CONSTANT(SHAPE_ALLOC),
 	CONSTANT(SHAPE_FREE),
 	CONSTANT(SHAPE_REALLOC),

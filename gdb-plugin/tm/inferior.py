@@ -390,6 +390,22 @@ def has_thread_pointer() -> bool:
     return int(gdb.newest_frame().read_register("fs_base")) != 0
 
 
+def thread_pointers() -> List[int]:
+    """Every thread's; 0 where it has none or the target does not tell.  Inside quiet_session."""
+    current = gdb.selected_thread()
+    pointers = []
+    try:
+        for thread in gdb.selected_inferior().threads():
+            thread.switch()
+            try:
+                pointers.append(int(gdb.parse_and_eval("$fs_base")) & (1 << 64) - 1)
+            except gdb.error:  # void: there is no such register
+                pointers.append(0)
+    finally:
+        current.switch()
+    return pointers
+
+
 @contextlib.contextmanager
 def with_thread_pointer(place: int) -> Iterator[None]:
     """While the program has set no thread pointer yet, lets it be the address `place`.

@@ -10,7 +10,7 @@ from typing import List, Optional
 
 import _tm
 
-from . import exceptions, helper, inferior, maps, objects, patches
+from . import exceptions, helper, inferior, maps, objects, patches, threadwords
 from .errors import TmError
 from .sampling import Sampling
 
@@ -61,6 +61,7 @@ class Injection:
             )
         self._activate(mappings)
         objects.tell(self.helper, self.files)
+        threadwords.claim(self.helper, self.files)
         seed = int.from_bytes(os.urandom(8), "little") if chosen.seed is None else chosen.seed
         self.helper.call("tm_control_start", limit, chosen.period, chosen.min_size, seed,
                          what="start tracing")

@@ -12,7 +12,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 import _tm
 
 from . import (domains, frames, helper, inferior, inject, launch, maps, model, objects, patches,
-               progress, restarts, sampling)
+               progress, restarts, sampling, threadwords)
 from .errors import TmError
 from .sampling import EVERYTHING, Sampling
 
@@ -261,6 +261,7 @@ def stop() -> StopReport:
         active = [i for i, patch in enumerate(listed.patches) if patch["active"]]
         try:
             count = patches.restore(listed, keep=own)
+            threadwords.wipe(found)
             found.call("tm_control_stop", what="stop tracing")
         except KeyboardInterrupt:
             if found.read_header()["state"] == _tm.layout["STATE_TRACING"]:
