@@ -60,69 +60,52 @@ static TM_NOINLINE uint32_t slots_of_domain(const struct tm_generation *generati
 static inline uint32_t slot_of(const struct tm_generation *generation,
 			       const struct tm_bucket *bucket, uint64_t wanted, uint32_t domain)
 {
-	uint32_t slots = slots_like(bucket, wanted);
+	uint32_t slots;
 
+	if (likely(!tm_may_hold(bucket, wanted)))
+		return 0;
+	slots = slots_like(bucket, wanted);
 	return unlikely(domain) && slots ? slots_of_domain(generation, bucket, slots, domain)
 					 : slots;
 }
 
-static TM_NOINLINE bool find_further(const struct tm_generation *generation,
-				     struct tm_segment *segment, uint64_t address, uint64_t wanted,
-				     uint32_t domain, struct place *ret)
+/* The record of an address in a domain.  False when there is none. */
+static bool find(const struct tm_generation *generation, struct tm_segment *segment,
+		 uint64_t address, uint64_t hash, uint32_t domain, struct place *ret)
 {
-	uint64_t hash = tm_hash(address), at = tm_first_bucket(address, hash);
+	uint64_t wanted = key_of(address, domain), at = tm_first_bucket(address, hash);
 	uint32_t passed, slot;
 
-	for (passed = 1; passed < TM_SEGMENT_BUCKETS; passed++) {
+	for (passed = 0; passed < TM_SEGMENT_BUCKETS; passed++, at = next_bucket(at, hash)) {
 		struct tm_bucket *bucket = bucket_at(segment, at);
 
-		if (!passed_count(bucket, tm_passed_shift(hash)))
-			break;
-		at = next_bucket(at, hash);
-		bucket = bucket_at(segment, at);
 		slot = slot_of(generation, bucket, wanted, domain);
 		if (slot) {
 			*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slot), passed};
 			return true;
 		}
+		if (!passed_count(bucket, tm_passed_shift(hash)))
+			break;
 	}
 	return false;
-}
-
-/* The record of an address in a domain.  False when there is none. */
-static bool find(const struct tm_generation *generation, struct tm_segment *segment,
-		 uint64_t address, uint32_t domain, struct place *ret)
-{
-	uint64_t hash = tm_hash(address), wanted = key_of(address, domain);
-	struct tm_bucket *bucket = bucket_at(segment, tm_first_bucket(address, hash));
-	uint32_t slot = slot_of(generation, bucket, wanted, domain);
-
-	if (likely(slot)) {
-		*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slot), 0};
-		return true;
-	}
-	return unlikely(passed_count(bucket, tm_passed_shift(hash))) &&
-	       find_further(generation, segment, address, wanted, domain, ret);
 }
 
 /* The slots of a bucket that have room for a record of this size. */
 static inline uint32_t slots_for(const struct tm_bucket *bucket, uint64_t size)
 {
-	uint32_t slots = slots_like(bucket, 0);
+	uint32_t slots = tm_free_slots(bucket);
 
 	return unlikely(is_large(size)) ? slots & slots >> 1 : slots;
 }
 
-static TM_NOINLINE bool find_room_further(struct tm_segment *segment, uint64_t address,
-					  uint64_t size, struct place *ret)
+/* The first place for a record of this size.  False when there is none. */
+static bool find_room(struct tm_segment *segment, uint64_t address, uint64_t size,
+		      struct place *ret)
 {
 	uint64_t hash = tm_hash(address), at = tm_first_bucket(address, hash);
-	uint32_t passed;
+	uint32_t passed, slots;
 
-	for (passed = 1; passed < TM_SEGMENT_BUCKETS; passed++) {
-		uint32_t slots;
-
-		at = next_bucket(at, hash);
+	for (passed = 0; passed < TM_SEGMENT_BUCKETS; passed++, at = next_bucket(at, hash)) {
 		slots = slots_for(bucket_at(segment, at), size);
 		if (slots) {
 			*ret = (struct place){bucket_at(segment, at),
@@ -133,18 +116,33 @@ static TM_NOINLINE bool find_room_further(struct tm_segment *segment, uint64_t a
 	return false;
 }
 
-/* The first place for a record of this size.  False when there is none. */
-static bool find_room(struct tm_segment *segment, uint64_t address, uint64_t size,
-		      struct place *ret)
+/*
+ * Both in one go: the first place for a block's record, and the one that it
+ * replaces; buckets are NULL where there is none.
+ */
+static void find_both(const struct tm_generation *generation, struct tm_segment *segment,
+		      const struct tm_block *block, uint64_t hash, struct place *room,
+		      struct place *old)
 {
-	struct tm_bucket *bucket = bucket_at(segment, tm_first_bucket(address, tm_hash(address)));
-	uint32_t slots = slots_for(bucket, size);
+	uint64_t wanted = key_of(block->address, block->domain);
+	uint64_t at = tm_first_bucket(block->address, hash);
+	bool may_follow = true;
+	uint32_t passed, slot;
 
-	if (likely(slots)) {
-		*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slots), 0};
-		return true;
+	*room = *old = (struct place){NULL, 0, 0};
+	for (passed = 0; passed < TM_SEGMENT_BUCKETS; passed++, at = next_bucket(at, hash)) {
+		struct tm_bucket *bucket = bucket_at(segment, at);
+
+		slot = may_follow ? slot_of(generation, bucket, wanted, block->domain) : 0;
+		if (unlikely(slot))
+			*old = (struct place){bucket, (uint32_t)__builtin_ctz(slot), passed};
+		may_follow = may_follow && !slot && passed_count(bucket, tm_passed_shift(hash));
+		slot = room->bucket ? 0 : slots_for(bucket, block->size);
+		if (slot)
+			*room = (struct place){bucket, (uint32_t)__builtin_ctz(slot), passed};
+		if (room->bucket && !may_follow)
+			break;
 	}
-	return find_room_further(segment, address, size, ret);
 }
 
 /* Adds `by`, 1 or -1, to the counts of the buckets that a record passed. */
@@ -405,21 +403,20 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 	if (unlikely(!shard_lock(generation, lock, owner)))
 		return TABLE_DROPPED;
 	for (;;) {
-		bool has_room;
-
 		segment = locked_segment(lock, hash);
-		has_room = find_room(segment, address, block->size, &place);
-		if (likely(has_room && place.passed < FAR))
+		find_both(generation, segment, block, hash, &place, &old);
+		if (likely(place.bucket && place.passed < FAR))
 			break;
-		if (segment_split(generation, shard_of(generation, hash), lock, hash, has_room))
+		if (segment_split(generation, shard_of(generation, hash), lock, hash,
+				  place.bucket != NULL))
 			continue;
-		if (has_room)
+		if (place.bucket)
 			break;
 		shard_unlock(lock);
 		return TABLE_DROPPED;
 	}
 	/* Where a free was not seen, the old record goes first, so none is half new. */
-	if (unlikely(find(generation, segment, address, block->domain, &old))) {
+	if (unlikely(old.bucket)) {
 		*replaced = tm_bucket_size(old.bucket, old.slot);
 		remove_record(segment, &old);
 		result = TABLE_FOUND;
@@ -443,7 +440,7 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 	if (unlikely(!shard_lock(generation, lock, owner)))
 		return TABLE_DROPPED;
 	segment = locked_segment(lock, hash);
-	if (likely(find(generation, segment, address, domain, &place))) {
+	if (likely(find(generation, segment, address, hash, domain, &place))) {
 		ret->address = address;
 		ret->domain = domain;
 		read_record(&place, ret);
@@ -465,7 +462,7 @@ bool table_find(const struct tm_generation *generation, uint64_t address, uint32
 	if (!is_recordable(address) ||
 	    !find(generation,
 		  segment_of(load_acquire(&shard_of(generation, hash)->directory), hash), address,
-		  domain, &place))
+		  hash, domain, &place))
 		return false;
 	ret->address = address;
 	ret->domain = domain;
