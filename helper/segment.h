@@ -124,4 +124,14 @@ struct tm_segment *segment_new(struct tm_generation *generation, struct tm_shard
 uint64_t *directory_new(struct tm_generation *generation, struct tm_shard *shard,
 			uint32_t depth) TM_HIDDEN;
 
+/* ---- split.c ------------------------------------------------------------- */
+
+/*
+ * For a hash whose record passes many buckets, or finds no room at all: splits the
+ * hash's segment when it is crowded.  The lock is held.  False when the segment
+ * stays as it is.
+ */
+bool segment_split(struct tm_generation *generation, struct tm_shard *shard, struct tm_lock *lock,
+		   uint64_t hash, bool has_room) TM_HIDDEN;
+
 #endif

@@ -3,7 +3,7 @@
  * addressing tables of their own, a cache line of five records at a time.
  *
  * A search reads one line for most blocks, recorded or not.  A segment that
- * gets crowded gives half of its records to a new one, which is published with
+ * gets crowded gives half of its records to a new one (split.c), published with
  * one store for each directory entry; the half that stays is not touched.  So
  * growth costs some microseconds at a time, no record is moved while it counts,
  * and the table can be read with the process stopped at any instruction (the
@@ -18,9 +18,6 @@
 
 /* A record that would pass this many buckets makes us look whether its segment is crowded. */
 #define FAR 4u
-
-#define SEGMENT_SLOTS (TM_SEGMENT_BUCKETS * TM_BUCKET_SLOTS)
-#define CROWDED (SEGMENT_SLOTS / 5 * 4) /* slots in use */
 
 /* Where a record is, or could be. */
 struct place {
@@ -197,163 +194,6 @@ static void read_record(const struct place *place, struct tm_block *ret)
 {
 	ret->size = tm_bucket_size(place->bucket, place->slot);
 	ret->traceback = place->bucket->traceback[place->slot];
-}
-
-/* ---- growth ------------------------------------------------------------ */
-
-/* What a key in this slot stands for, when a child of fork finds it, may be nothing any more. */
-static bool is_left_over(uint64_t word, const struct tm_segment *segment,
-			 const struct tm_bucket *bucket, uint32_t slot)
-{
-	uint64_t key = bucket->key[slot], before = slot ? bucket->key[slot - 1] : 0;
-
-	if (tm_key_is_size(key))
-		return !tm_key_is_block(before) || tm_key_size(before) != TM_KEY_LARGE;
-	return tm_key_is_block(key) && segment_of(word, tm_hash(tm_key_address(key))) != segment;
-}
-
-/* Removes what does not count. */
-static void sweep(uint64_t word, struct tm_segment *segment)
-{
-	uint32_t i, slot;
-
-	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
-		struct tm_bucket *bucket = &segment->bucket[i];
-
-		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
-			struct place place = {bucket, slot, 0};
-			uint64_t address = tm_key_address(bucket->key[slot]), hash, at;
-
-			if (!is_left_over(word, segment, bucket, slot))
-				continue;
-			if (tm_key_is_size(bucket->key[slot])) {
-				store_release(&bucket->key[slot], 0);
-				continue;
-			}
-			hash = tm_hash(address);
-			at = tm_first_bucket(address, hash);
-			for (; bucket_at(segment, at) != bucket; at = next_bucket(at, hash))
-				place.passed++;
-			remove_record(segment, &place);
-		}
-	}
-}
-
-static uint64_t *directory_double(struct tm_generation *generation, struct tm_shard *shard,
-				  struct tm_lock *lock)
-{
-	uint32_t depth, i;
-	uint64_t *old = directory_of(shard->directory, &depth);
-	uint64_t *larger = directory_new(generation, shard, depth + 1);
-
-	if (!larger)
-		return NULL;
-	for (i = 0; i < UINT32_C(1) << depth; i++)
-		larger[2 * i] = larger[2 * i + 1] = old[i];
-	store_release(&shard->directory, (uint64_t)larger | (depth + 1));
-	lock_directory(generation, lock);
-	return larger;
-}
-
-/* Which half of its segment, made for `depth` bits, a hash belongs to. */
-static uint32_t side_of(uint64_t hash, uint32_t depth)
-{
-	return tm_entry_of(tm_bent(hash), depth + 1) & 1;
-}
-
-/* Copies the records of the second side that take two slots, or those that take one. */
-static void copy_side(const struct tm_segment *from, struct tm_segment *to, uint32_t depth,
-		      bool large)
-{
-	uint32_t i, slot;
-
-	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
-		const struct tm_bucket *bucket = &from->bucket[i];
-
-		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
-			uint64_t key = bucket->key[slot], address = tm_key_address(key);
-			uint64_t size = tm_bucket_size(bucket, slot);
-			struct place place;
-
-			if (tm_key_is_block(key) && is_large(size) == large &&
-			    side_of(tm_hash(address), depth) &&
-			    find_room(to, address, size, &place))
-				store_record(to, &place, key & ~TM_KEY_SIZE_MASK, size,
-					     bucket->traceback[slot]);
-		}
-	}
-}
-
-/*
- * Whether about half of the records would go.  Of a full segment it is enough
- * that some later split parts one from the new record's hash: addresses in some
- * strides have hashes close to each other.  With many domains at one address
- * none ever does.
- */
-static bool can_be_parted(const struct tm_segment *segment, uint64_t new, uint32_t depth,
-			  uint32_t used, bool has_room)
-{
-	uint32_t sides[2] = {0, 0}, finest = tm_entry_of(tm_bent(new), TM_MAX_DEPTH), i, slot;
-	bool differ = false;
-
-	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
-		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++) {
-			uint64_t key = segment->bucket[i].key[slot];
-			uint64_t hash = tm_hash(tm_key_address(key));
-
-			if (!tm_key_is_block(key))
-				continue;
-			differ |= tm_entry_of(tm_bent(hash), TM_MAX_DEPTH) != finest;
-			sides[side_of(hash, depth)]++;
-		}
-	}
-	return has_room ? sides[0] > used / 16 && sides[1] > used / 16 : differ;
-}
-
-static uint32_t used_slots(const struct tm_segment *segment)
-{
-	uint32_t used = 0, i, slot;
-
-	for (i = 0; i < TM_SEGMENT_BUCKETS; i++)
-		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++)
-			used += segment->bucket[i].key[slot] != 0;
-	return used;
-}
-
-/* Splits the segment of a hash when it is crowded.  False when it stays as it is. */
-static TM_NOINLINE bool segment_split(struct tm_generation *generation, struct tm_shard *shard,
-				      struct tm_lock *lock, uint64_t hash, bool has_room)
-{
-	struct tm_segment *segment = segment_of(shard->directory, hash), *new;
-	uint32_t used = used_slots(segment), depth, bits, i, first, count;
-	uint64_t *directory = directory_of(shard->directory, &depth);
-
-	if (used <= CROWDED && has_room)
-		return false;
-	sweep(shard->directory, segment);
-	bits = directory[tm_entry_of(tm_bent(hash), depth)] & TM_SEGMENT_DEPTH_MASK;
-	if (bits >= TM_MAX_DEPTH || !can_be_parted(segment, hash, bits, used, has_room))
-		return false;
-	if (bits == depth) {
-		directory = directory_double(generation, shard, lock);
-		if (!directory)
-			return false;
-		depth++;
-	}
-	new = segment_new(generation, shard);
-	if (!new)
-		return false;
-	/* In this order all find room, however full the old one is and however few stay there. */
-	copy_side(segment, new, bits, true);
-	copy_side(segment, new, bits, false);
-	count = UINT32_C(1) << (depth - bits);
-	first = tm_entry_of(tm_bent(hash), depth) & ~(count - 1);
-	for (i = 0; i < count; i++)
-		if ((directory[first + i] & ~TM_SEGMENT_DEPTH_MASK) == (uint64_t)segment)
-			store_release(&directory[first + i],
-				      (uint64_t)(i < count / 2 ? segment : new) | (bits + 1));
-	sweep(shard->directory, segment);
-	return true;
 }
 
 /* ---- put, take, find --------------------------------------------------- */

@@ -101,16 +101,17 @@ bool table_is_valid(const struct tm_generation *generation, uint64_t *ret_blocks
 		const uint64_t *directory = directory_of(word, &depth);
 
 		for (e = 0; e < UINT32_C(1) << depth; e += same) {
-			uint32_t bits = directory[e] & TM_SEGMENT_DEPTH_MASK;
+			uint64_t entry = directory[e] & ~TM_SEGMENT_PUTS_MASK;
+			uint32_t bits = entry & TM_SEGMENT_BITS_MASK;
 
 			if (bits > depth)
 				return false;
 			same = UINT32_C(1) << (depth - bits);
 			for (i = 0; i < same; i++)
-				if (directory[e + i] != directory[e])
+				if ((directory[e + i] & ~TM_SEGMENT_PUTS_MASK) != entry)
 					return false;
 			if (!segment_is_valid(generation, word,
-					      (const struct tm_segment *)(directory[e] - bits),
+					      (const struct tm_segment *)(entry - bits),
 					      ret_blocks))
 				return false;
 		}

@@ -73,8 +73,9 @@ struct tm_segment {
 /*
  * The table is TM_SHARDS independent extendible hash tables.  The directory
  * of a shard has 1 << depth entries, each the address of a segment and in its
- * low bits how many bits of the index the segment was made for; neighbours
- * may name the same one.
+ * low bits how many bits of the index the segment was made for, and above these
+ * how often a put need not ask whether the segment is crowded; neighbours may
+ * name the same one.
  *
  * A record counts if and only if the directory entry of its address names the
  * segment that holds it: tm_directory_index(address, depth).  That rule
@@ -98,6 +99,10 @@ struct tm_shard {
 #define TM_MAX_DEPTH 19u
 #define TM_DIRECTORY_DEPTH_MASK UINT64_C(63)
 #define TM_SEGMENT_DEPTH_MASK UINT64_C(4095)
+#define TM_SEGMENT_BITS_MASK UINT64_C(31)
+#define TM_SEGMENT_PUTS_ONE UINT64_C(32)
+#define TM_SEGMENT_MAX_PUTS 127u
+#define TM_SEGMENT_PUTS_MASK (TM_SEGMENT_MAX_PUTS * TM_SEGMENT_PUTS_ONE)
 
 /*
  * Allocators hand out addresses in order, and programs use what they got together:

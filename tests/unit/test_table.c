@@ -1,6 +1,6 @@
 /*
- * links: helper/table.c helper/segment.c helper/table_check.c helper/traceback.c helper/arena.c
- *        helper/arch/x86_64/system.S
+ * links: helper/table.c helper/segment.c helper/split.c helper/table_check.c helper/traceback.c
+ *        helper/arena.c helper/arch/x86_64/system.S
  *
  * The trace table against a plain model: what was put is found, what was taken
  * is gone, whatever the addresses look like, and the table keeps the
@@ -380,6 +380,58 @@ static void loses_nothing_in_a_lopsided_split(void **state)
 	}
 }
 
+/* An address of the first shard. */
+static uint64_t address_of_first_shard(void)
+{
+	return address_on_side(next_random() & 1);
+}
+
+/* The rest of a record that was about to be stored, or removed. */
+static void add_size_alone(struct tm_segment *segment)
+{
+	uint32_t i;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++)
+		if (!segment->bucket[i].key[0])
+			segment->bucket[i].key[0] = TM_KEY_SIZE;
+}
+
+/*
+ * A child of fork may find a segment as it was before its split, which is published:
+ * the records that went count in the new one alone, and go at the next split.
+ */
+static void a_split_that_fork_interrupted_is_finished(void **state)
+{
+	static struct tm_segment before;
+	uint64_t replaced, blocks, stored, turn, address = 0;
+	struct tm_block found;
+
+	(void)state;
+	for (turn = 0; turn < 20; turn++) {
+		struct tm_generation *generation = new_generation();
+		const struct tm_shard *shard = (const struct tm_shard *)generation->shards;
+		struct tm_segment *first =
+			(struct tm_segment *)(*(uint64_t *)(shard->directory &
+							    ~TM_DIRECTORY_DEPTH_MASK) &
+					      ~TM_SEGMENT_DEPTH_MASK);
+
+		for (stored = 0; shard->segment_count == 1; stored++) {
+			before = *first;
+			address = address_of_first_shard();
+			put(generation, address, stored % 5 ? 8 : TM_KEY_LARGE, 1, &replaced);
+		}
+		*first = before;
+		add_size_alone(first);
+		put(generation, address, 8, 1, &replaced);
+		for (; shard->segment_count < 8; stored++)
+			put(generation, address_of_first_shard(), 8, 1, &replaced);
+		assert_true(table_is_valid(generation, &blocks));
+		assert_int_equal(blocks, stored);
+		assert_true(table_find(generation, address, 0, &found));
+		free_generation(generation);
+	}
+}
+
 #define MODEL 200000u
 
 /* Random puts and takes against an array that remembers what must be there. */
@@ -485,6 +537,7 @@ int main(void)
 		cmocka_unit_test(survives_churn_in_place),
 		cmocka_unit_test(keeps_all_blocks_of_unlucky_strides),
 		cmocka_unit_test(loses_nothing_in_a_lopsided_split),
+		cmocka_unit_test(a_split_that_fork_interrupted_is_finished),
 		cmocka_unit_test(uses_no_memory_without_an_end),
 		cmocka_unit_test(agrees_with_a_model),
 		cmocka_unit_test(a_heap_is_spread_evenly),
