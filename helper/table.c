@@ -95,24 +95,6 @@ static inline uint32_t slots_for(const struct tm_bucket *bucket, uint64_t size)
 	return unlikely(is_large(size)) ? slots & slots >> 1 : slots;
 }
 
-/* The first place for a record of this size.  False when there is none. */
-static bool find_room(struct tm_segment *segment, uint64_t address, uint64_t size,
-		      struct place *ret)
-{
-	uint64_t hash = tm_hash(address), at = tm_first_bucket(address, hash);
-	uint32_t passed, slots;
-
-	for (passed = 0; passed < TM_SEGMENT_BUCKETS; passed++, at = next_bucket(at, hash)) {
-		slots = slots_for(bucket_at(segment, at), size);
-		if (slots) {
-			*ret = (struct place){bucket_at(segment, at),
-					      (uint32_t)__builtin_ctz(slots), passed};
-			return true;
-		}
-	}
-	return false;
-}
-
 /*
  * Both in one go: the first place for a block's record, and the one that it
  * replaces; buckets are NULL where there is none.
