@@ -65,11 +65,12 @@ static void generation_destroy(struct tm_generation *generation)
 	arena_unmap_alone(generation, TM_PAGE);
 }
 
+/* No two generations have the same: threads know by it whose tracebacks they remember. */
+static uint32_t last_id;
+
 static struct tm_generation *generation_new(uint32_t limit, uint64_t sample_period,
 					    uint64_t min_size)
 {
-	/* No two have the same: threads know by it whose tracebacks they remember. */
-	static uint32_t last_id;
 	struct tm_generation *generation = arena_map_alone(TM_PAGE);
 
 	if (!generation)
@@ -92,6 +93,15 @@ static struct tm_generation *generation_new(uint32_t limit, uint64_t sample_peri
 	return generation;
 }
 
+/* Before a generation is published: nobody may take what belongs to another one for its own. */
+static void announce(uint32_t id)
+{
+	static uint32_t announced;
+
+	__atomic_fetch_add(&tm_recall_base, id - announced, __ATOMIC_ACQ_REL);
+	announced = id;
+}
+
 /* Publishes a generation (or 0) in place of the old one. */
 static void generation_publish(struct tm_generation *generation)
 {
@@ -99,6 +109,7 @@ static void generation_publish(struct tm_generation *generation)
 
 	if (generation)
 		generation->retired = (uint64_t)old;
+	announce(generation ? generation->id : ++last_id);
 	store_release(&tm_header.generation, (uint64_t)generation);
 	if (!old || thread_any_inside())
 		return;
@@ -318,6 +329,7 @@ long tm_control_canary(void)
 		return -TM_ENOMEM;
 	thread_begin(&spare, TM_MAX_THREADS - 1);
 	entry->record = (uint64_t)&spare;
+	announce(own->id); /* and stay there: the older one is not traced any more */
 	header->generation = (uint64_t)own;
 	set_state(TM_STATE_TRACING);
 	result = run_canary(own);

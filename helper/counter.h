@@ -51,20 +51,14 @@ static TM_NOINLINE __attribute__((unused)) void counter_add(struct tm_generation
  * A block of less than 32 KiB came, or went.  True when it is time for counter_add,
  * with 0 bytes, which tells what has come together.
  */
-static TM_INLINE bool counter_fills(struct tm_generation *generation, uint32_t thread_number,
-				    uint64_t size)
+static TM_INLINE bool counter_fills(struct tm_counter *counter, uint64_t size)
 {
-	struct tm_counter *counter = counter_of(generation, thread_number);
-
 	counter->room -= (int32_t)size;
 	return unlikely(counter->room < 0);
 }
 
-static TM_INLINE bool counter_empties(struct tm_generation *generation, uint32_t thread_number,
-				      uint64_t size)
+static TM_INLINE bool counter_empties(struct tm_counter *counter, uint64_t size)
 {
-	struct tm_counter *counter = counter_of(generation, thread_number);
-
 	counter->room += (int32_t)size;
 	return unlikely(counter->room > TM_COUNTER_BATCH);
 }

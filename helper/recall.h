@@ -19,7 +19,7 @@
 struct tm_path {
 	uint64_t rip; /* where it started; 0: nothing is remembered here */
 	uint64_t rsp;
-	uint64_t stamp; /* tm_path_stamp() */
+	uint64_t stamp; /* tm_path_stamp(), and TM_STAMP_FOREIGN if the domain is not 0 */
 	uint64_t end;   /* address behind the last word that is compared */
 	uint64_t more;  /* address of a word of which only that it is not 0 matters */
 	uint32_t domain;
@@ -32,13 +32,14 @@ _Static_assert(sizeof(struct tm_path) == 48, "three words and this fill a cache 
 #define TM_PLACES 128u
 #define TM_WAYS 2u /* paths of one place, one behind the other */
 #define TM_PATHS (TM_PLACES * TM_WAYS)
-#define TM_PATH_GROUP 3u
+#define TM_PATH_GROUP 5u
 #define TM_HINTS 256u
 
 /* All that a thread remembers. */
 struct tm_recall {
 	uint64_t paths;          /* address of TM_PATHS times size bytes */
 	uint64_t size;           /* of a path, bytes; 0: all are tm_no_path */
+	uint64_t place_size;     /* TM_WAYS times that */
 	uint64_t turn;           /* 0 or size: the one of two that was made anew last */
 	uint64_t chosen;         /* address of the path that tm_recall_second() spoke of last */
 	uint64_t second_found;   /* how often a stack was found in the second path of a place */
@@ -66,28 +67,36 @@ static inline uint32_t tm_path_size(uint32_t frames)
 /*
  * What else a walk and its traceback depended on: the rules of an epoch, what was
  * known of the stack, the generation.  None of their numbers ever goes down, so
- * their sum is another one when any of them has changed.
+ * their sum is another one when any of them has changed.  Two bits say that not every
+ * block is recorded, or one of another domain than malloc's was.
  */
+#define TM_STAMP_CHOSEN (UINT64_C(1) << 63)
+#define TM_STAMP_FOREIGN (UINT64_C(1) << 62)
+
 static inline uint64_t tm_path_stamp(const struct tm_generation *generation,
 				     const struct tm_stack *stack, const struct tm_log *log)
 {
-	return log->epoch + stack->changes + generation->id;
+	return log->epoch + stack->changes + generation->id +
+	       (generation->filter ? TM_STAMP_CHOSEN : 0);
 }
 
 /* The same for a walk that would begin now. */
 static inline uint64_t tm_recall_stamp(const struct tm_generation *generation,
 				       const struct tm_stack *stack)
 {
-	return load_relaxed(&tm_rules_epoch) + stack->changes + generation->id;
+	return load_relaxed(&tm_rules_epoch) + stack->changes + generation->id +
+	       (generation->filter ? TM_STAMP_CHOSEN : 0);
 }
-
-/* Not the golden ratio: differences of a few bytes that are Fibonacci numbers would meet. */
-#define TM_RECALL_FACTOR UINT64_C(0xd6e8feb86659fd93)
 
 static inline uint32_t tm_hint_index(uint64_t rip)
 {
-	return (uint32_t)(rip * TM_RECALL_FACTOR >> 56);
+	return (uint8_t)rip;
 }
+
+_Static_assert(TM_HINTS == 256, "a byte");
+
+/* Not the golden ratio: differences of a few bytes that are Fibonacci numbers would meet. */
+#define TM_RECALL_FACTOR 0x2c1b3c6du
 
 /*
  * The first of the two paths where a walk from there may be remembered.  Many
@@ -99,39 +108,53 @@ static inline uint32_t tm_hint_index(uint64_t rip)
  */
 static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_t rip, uint64_t rsp)
 {
-	uint64_t below = rsp - sizeof(uint64_t), hint = recall->hint[tm_hint_index(rip)];
-	uint64_t hash = rip * TM_RECALL_FACTOR + rsp * 8;
+	uint64_t below = rsp - sizeof(uint64_t);
+	uint64_t last = below + recall->hint[tm_hint_index(rip)] + 7; /* byte of the word */
+	uint32_t hash = (uint32_t)(rip + rsp * 8);
 
-	if (likely(below % TM_PAGE + hint <= TM_PAGE - sizeof(uint64_t)))
-		hash += tm_stack_word(below + hint);
+	if (likely((last ^ below) < TM_PAGE))
+		hash += (uint32_t)tm_stack_word(last - 7);
 	return (struct tm_path *)(recall->paths +
-				  (hash * TM_RECALL_FACTOR >> 57) * (TM_WAYS * recall->size));
+				  (hash * TM_RECALL_FACTOR >> 25) * recall->place_size);
 }
 
-_Static_assert(TM_PLACES == 1u << (64 - 57), "bits of a hash");
+_Static_assert(TM_PLACES == 1u << (32 - 25), "bits of a hash");
 
 /*
- * The traceback of the stack at rip and rsp, or 0 when it is not that of the path.
+ * Whether the stack at rip and rsp is that of the path.
  * The loads are bounded as a walk's are: each address was read by the walk,
  * which follows from the words before it, and lies in the known part of the stack,
  * which has at most grown.
  */
-static inline uint32_t tm_recall(const struct tm_path *path, uint64_t rip, uint64_t rsp,
-				 uint64_t stamp, uint32_t domain)
+static inline bool tm_path_is(const struct tm_path *path, uint64_t rip, uint64_t rsp,
+			      uint64_t stamp)
 {
 	const struct tm_word *word = path->words;
 	uint64_t end = path->end;
 
-	if (path->rip != rip || path->rsp != rsp || path->stamp != stamp || path->domain != domain)
-		return 0;
+	if (path->rip != rip || path->rsp != rsp || path->stamp != stamp)
+		return false;
 	while ((uint64_t)word != end) {
 		if (tm_stack_word(word[0].at) != word[0].value ||
 		    tm_stack_word(word[1].at) != word[1].value ||
-		    tm_stack_word(word[2].at) != word[2].value)
-			return 0;
+		    tm_stack_word(word[2].at) != word[2].value ||
+		    tm_stack_word(word[3].at) != word[3].value ||
+		    tm_stack_word(word[4].at) != word[4].value)
+			return false;
 		word += TM_PATH_GROUP;
 	}
-	return tm_stack_word(path->more) ? path->traceback : 0;
+	return tm_stack_word(path->more) != 0;
+}
+
+_Static_assert(TM_PATH_GROUP == 5, "words that are compared together");
+
+/* The same for any domain: the traceback, or 0 when the stack is not that of the path. */
+static inline uint32_t tm_recall(const struct tm_path *path, uint64_t rip, uint64_t rsp,
+				 uint64_t stamp, uint32_t domain)
+{
+	if (domain != TM_DOMAIN_MALLOC)
+		stamp += TM_STAMP_FOREIGN;
+	return tm_path_is(path, rip, rsp, stamp) && path->domain == domain ? path->traceback : 0;
 }
 
 #define TM_MOVED 32u /* one in so many stacks that are found in the second path of a place */
@@ -179,7 +202,7 @@ static inline void tm_path_end(struct tm_path *path, const struct tm_log *log, u
 	for (; (uint32_t)(word - path->words) % TM_PATH_GROUP; word++)
 		word->at = (uint64_t)&word->value;
 	path->rsp = rsp;
-	path->stamp = stamp;
+	path->stamp = stamp + (domain == TM_DOMAIN_MALLOC ? 0 : TM_STAMP_FOREIGN);
 	path->end = (uint64_t)word;
 	path->more = log->nonzero_at ? log->nonzero_at : (uint64_t)&path->rip;
 	path->domain = domain;

@@ -42,6 +42,7 @@ uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 	tm_path_begin(path, thread->capacity, &unwinder->log);
 	count = tm_unwind(unwinder, &registers, &thread->stack, frames, generation->limit,
 			  &complete);
+	thread_sees(thread, generation); /* before the usual way can find the path */
 	traceback = traceback_intern(generation, thread->owner, domain, !complete, frames,
 				     (uint32_t)count);
 	if (likely(followed))
@@ -100,7 +101,7 @@ bool record_put(struct tm_generation *generation, struct tm_thread *thread,
 	if (likely(block->domain == TM_DOMAIN_MALLOC &&
 		   table_put_usual(generation, thread->owner, block->address, block->size,
 				   block->traceback))) {
-		if (counter_fills(generation, thread->number, block->size))
+		if (counter_fills(counter_of(generation, thread->number), block->size))
 			counter_add(generation, thread->number, 0);
 		return true;
 	}

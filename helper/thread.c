@@ -68,6 +68,7 @@ bool thread_reserve(struct tm_thread *thread, uint32_t frames)
 		return false;
 	thread->recall.paths = (uint64_t)memory;
 	thread->recall.size = path_size;
+	thread->recall.place_size = TM_WAYS * path_size;
 	thread->frames = thread->recall.paths + TM_PATHS * path_size;
 	thread->recall.chosen = (uint64_t)memory; /* what was chosen is too small by now */
 	thread->recall.turn = 0;
@@ -124,6 +125,7 @@ void thread_begin(struct tm_thread *thread, uint32_t number)
 	thread->owner = number + 1;
 	thread->nested = 0;
 	thread->entry = 0;
+	thread->seen = 0;
 	thread->stack.low = thread->stack.high = 0;
 	thread->stack.changes++;
 	if (!thread->recall.size)

@@ -3,6 +3,7 @@
 #define TM_THREAD_H
 
 #include "arch.h"
+#include "counter.h"
 #include "recall.h"
 #include "traceback.h"
 
@@ -29,9 +30,10 @@ struct tm_thread {
 	uint32_t owner;         /* number + 1: who it is in locks */
 	uint64_t sample_left;   /* like that of tm_sample_slots, where its place there is taken */
 	uint64_t sample_random; /* state of its random numbers; 0: not yet begun */
-	uint64_t address;       /* of a block that is left to tm_usual_walk, … */
-	uint64_t size;          /* … how large it is, bytes … */
-	uint64_t generation;    /* … and to which it belongs */
+	uint64_t size;          /* that the usual malloc was asked for, bytes; usual.S */
+	uint64_t seen;          /* tm_recall_base when these were set: … */
+	uint64_t generation;    /* … address of the generation, which records every block, … */
+	uint64_t counter;       /* … and of the thread's struct tm_counter in it */
 	struct tm_stack stack;
 	uint64_t frames; /* address of uint64_t[capacity]: what the unwinder found */
 	struct tm_recall recall;
@@ -84,6 +86,19 @@ static inline struct tm_thread *thread_self(void)
 	if (likely(load_acquire(&entry->thread_pointer) == thread_pointer))
 		return (struct tm_thread *)entry->record;
 	return thread_self_slow(thread_pointer);
+}
+
+/*
+ * The thread knows where it keeps what it records in a generation, until tm_recall_base
+ * is another one.  Not where blocks are left out: the usual way is not for that.
+ */
+static inline void thread_sees(struct tm_thread *thread, const struct tm_generation *generation)
+{
+	if (generation->filter)
+		return;
+	thread->generation = (uint64_t)generation;
+	thread->counter = (uint64_t)counter_of(generation, thread->number);
+	thread->seen = load_relaxed(&tm_rules_epoch) + generation->id;
 }
 
 /* True when a thread is inside a hook.  For control functions, with all threads stopped. */

@@ -25,6 +25,7 @@ struct rule_entry {
 
 static struct rule_entry rules[RULE_ENTRIES] __attribute__((aligned(64)));
 uint64_t tm_rules_epoch; /* atomic */
+uint64_t tm_recall_base; /* atomic */
 
 static inline struct rule_entry *rule_entry(uint64_t key)
 {
@@ -52,6 +53,7 @@ void tm_unwind_forget_rules(void)
 {
 	uint32_t i;
 
+	__atomic_add_fetch(&tm_recall_base, 1, __ATOMIC_ACQ_REL);
 	if (__atomic_add_fetch(&tm_rules_epoch, 1, __ATOMIC_ACQ_REL) << EPOCH_SHIFT)
 		return;
 	/* Its low bits have come around: an old entry must not pass for a new one. */

@@ -73,6 +73,13 @@ void tm_unwind_forget_rules(void) TM_HIDDEN;
 /* How often that was done. */
 extern uint64_t tm_rules_epoch TM_HIDDEN;
 
+/*
+ * The same and the number of the generation, added up: it is counted up before any of
+ * them is.  So who finds here what was the sum of an epoch and of the number of a
+ * generation, knows that both are what they were.
+ */
+extern uint64_t tm_recall_base TM_HIDDEN;
+
 /* ---- parts of a walk, between unwind.c, fullwalk.c and stack.c --------- */
 
 #define TM_STACK_PROBES 16u /* pages that one question may add to a range */

@@ -14,93 +14,127 @@ _Static_assert(offsetof(struct tm_patch, original) == 24, "calls it");
 _Static_assert(offsetof(struct tm_thread, state) == 0 && THREAD_OUTSIDE == 0, "looks at it");
 _Static_assert(offsetof(struct tm_thread, entry) == 16, "sets it");
 _Static_assert(offsetof(struct tm_thread, domain) == 32 && TM_DOMAIN_MALLOC == 0, "looks at it");
+_Static_assert(offsetof(struct tm_thread, size) == 56, "sets it");
 _Static_assert(THREAD_IN_ORIGINAL == 2 && THREAD_IN_USUAL == 4, "looks for them");
+_Static_assert(sizeof(struct tm_entry) == 56 + 6 * 8 + 8, "builds one");
 
-uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address, uint64_t size,
-			uint64_t rsp) TM_HIDDEN;
-uint64_t tm_usual_walk(const struct tm_entry *entry, struct tm_thread *thread) TM_HIDDEN;
-uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third, struct tm_thread *thread,
-		       const struct tm_patch *patch) TM_HIDDEN;
+/* Called by their names alone, not through an address. */
+#define DIRECT TM_HIDDEN __attribute__((nocf_check))
+
+DIRECT uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address);
+DIRECT uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third,
+			      struct tm_thread *thread, const struct tm_patch *patch);
+
+/*
+ * usual.S: calls tm_usual_walk and returns what that does.  Only to be left for, by a jump,
+ * with the registers restored (tests/house/freestanding looks): so not from a function that
+ * hands out the address of a variable of its own.
+ */
+uint64_t tm_usual_further(struct tm_thread *thread, uint64_t address) TM_HIDDEN;
+DIRECT uint64_t tm_usual_walk(struct tm_thread *thread, uint64_t address,
+			      const struct tm_entry *entry);
+
+/*
+ * While a thread is in here its state is THREAD_IN_USUAL all the time: what a signal handler
+ * allocates meanwhile counts as an allocator's call of itself, as in the middle of the original.
+ */
+
+static inline uint64_t leave(struct tm_thread *thread, uint64_t address)
+{
+	store_relaxed(&thread->state, THREAD_OUTSIDE);
+	return address;
+}
 
 /* Not in the first place of its search, or large. */
-static TM_NOINLINE uint64_t put_further(struct tm_generation *generation, struct tm_thread *thread,
-					uint64_t address, uint64_t size, uint32_t traceback)
+static TM_NOINLINE uint64_t put_further(struct tm_thread *thread, uint64_t address,
+					uint32_t traceback)
 {
-	const struct tm_block block = {address, size, traceback, TM_DOMAIN_MALLOC};
+	struct tm_generation *generation = (struct tm_generation *)thread->generation;
+	const struct tm_block block = {address, thread->size, traceback, TM_DOMAIN_MALLOC};
+	uint64_t replaced;
 
-	record_put(generation, thread, &block);
-	return address;
+	store_relaxed(&thread->state, THREAD_IN_HELPER);
+	if (likely(table_put(generation, thread->owner, &block, &replaced) != TABLE_DROPPED))
+		counter_add(generation, thread->number, (int64_t)(block.size - replaced));
+	else
+		count_dropped();
+	return leave(thread, address);
 }
 
-static TM_NOINLINE uint64_t tell(struct tm_generation *generation, struct tm_thread *thread,
-				 uint64_t address)
+static TM_NOINLINE uint64_t tell(struct tm_thread *thread, uint64_t address)
 {
-	counter_add(generation, thread->number, 0);
-	return address;
-}
-
-/* To tm_usual_walk. */
-static inline uint64_t leave(const struct tm_generation *generation, struct tm_thread *thread,
-			     uint64_t address, uint64_t size)
-{
-	thread->generation = (uint64_t)generation;
-	thread->address = address;
-	thread->size = size;
-	return 0;
-}
-
-/* Not in the first place of what is remembered. */
-static TM_NOINLINE uint64_t recall_further(struct tm_generation *generation,
-					   struct tm_thread *thread, uint64_t address,
-					   uint64_t size, uint64_t rsp, struct tm_path *first)
-{
-	uint32_t traceback =
-		record_recall_second(&thread->recall, first, tm_stack_word(rsp - sizeof(uint64_t)),
-				     rsp, tm_recall_stamp(generation, &thread->stack),
-				     TM_DOMAIN_MALLOC);
-
-	return traceback ? put_further(generation, thread, address, size, traceback)
-			 : leave(generation, thread, address, size);
+	counter_add((struct tm_generation *)thread->generation, thread->number, 0);
+	return leave(thread, address);
 }
 
 /*
- * The function has returned a block; its caller's stack pointer will be rsp.
- * Returns the block when it was recorded; 0 when that takes a walk, or
- * something else is not as usual.
+ * What a path that is remembered is compared with.  That of a path which belongs to another
+ * generation than the thread's, or leaves blocks out, is never equal.
  */
-uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address, uint64_t size, uint64_t rsp)
+static inline uint64_t stamp_of(const struct tm_thread *thread)
 {
-	uint64_t rip = tm_stack_word(rsp - sizeof(uint64_t));
+	return load_relaxed(&tm_recall_base) + thread->stack.changes;
+}
+
+static TM_NOINLINE uint64_t put(struct tm_thread *thread, uint64_t address, uint32_t traceback)
+{
+	const struct tm_block block = {address, thread->size, traceback, TM_DOMAIN_MALLOC};
+
+	store_relaxed(&thread->state, THREAD_IN_HELPER);
+	record_put((struct tm_generation *)thread->generation, thread, &block);
+	return leave(thread, address);
+}
+
+/* Not in the first place of what is remembered. */
+static TM_NOINLINE uint64_t recall_further(struct tm_thread *thread, uint64_t address,
+					   struct tm_path *first)
+{
+	const uint64_t *frame = __builtin_frame_address(0); /* as in tm_usual_alloc */
+	uint32_t traceback =
+		record_recall_second(&thread->recall, first, frame[1], (uint64_t)(frame + 2),
+				     stamp_of(thread), TM_DOMAIN_MALLOC);
+
+	return traceback ? put(thread, address, traceback) : tm_usual_further(thread, address);
+}
+
+/*
+ * Tail of the stub: the function has returned a block.  Records it, and returns it to the
+ * function's caller.
+ */
+DIRECT uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address)
+{
+	/* Where this function keeps rbp is where a struct tm_entry does. */
+	const uint64_t *frame = __builtin_frame_address(0);
+	uint64_t rip = frame[1], rsp = (uint64_t)(frame + 2), size;
+	struct tm_path *path = tm_path_at(&thread->recall, rip, rsp);
+
+	if (unlikely(!path))
+		return tm_usual_further(thread, address);
+	if (unlikely(!tm_path_is(path, rip, rsp, stamp_of(thread))))
+		return recall_further(thread, address, path);
+	size = thread->size;
+	if (unlikely(!table_put_usual((struct tm_generation *)thread->generation, thread->owner,
+				      address, size, path->traceback)))
+		return put_further(thread, address, path->traceback);
+	if (counter_fills((struct tm_counter *)thread->counter, size))
+		return tell(thread, address);
+	return leave(thread, address);
+}
+
+/* The same where that takes a walk.  entry: without arguments. */
+DIRECT uint64_t tm_usual_walk(struct tm_thread *thread, uint64_t address,
+			      const struct tm_entry *entry)
+{
+	struct tm_block block = {.address = address, .size = thread->size};
 	struct tm_generation *generation;
-	struct tm_path *path;
-	uint32_t traceback;
 
 	store_relaxed(&thread->state, THREAD_IN_HELPER);
 	generation = current_generation();
-	if (unlikely(generation->filter))
-		return leave(generation, thread, address, size);
-	path = tm_path_at(&thread->recall, rip, rsp);
-	if (unlikely(!path))
-		return leave(generation, thread, address, size);
-	traceback = tm_recall(path, rip, rsp, tm_recall_stamp(generation, &thread->stack),
-			      TM_DOMAIN_MALLOC);
-	if (unlikely(!traceback))
-		return recall_further(generation, thread, address, size, rsp, path);
-	if (unlikely(!table_put_usual(generation, thread->owner, address, size, traceback)))
-		return put_further(generation, thread, address, size, traceback);
-	if (counter_fills(generation, thread->number, size))
-		return tell(generation, thread, address);
-	return address;
-}
-
-/* Records the block that tm_usual_alloc did not, and returns it.  entry: without arguments. */
-uint64_t tm_usual_walk(const struct tm_entry *entry, struct tm_thread *thread)
-{
-	struct tm_generation *generation = (struct tm_generation *)thread->generation;
-	struct tm_block block = {.address = thread->address, .size = thread->size};
-
-	if (generation->filter) {
-		record_block(thread, entry, TM_DOMAIN_MALLOC, block.address, block.size);
+	if (unlikely(!thread->owner)) {
+		/* Wiped since the call began: a signal handler that interrupted it has called fork. */
+		count_dropped();
+	} else if (generation->filter) {
+		record_block(thread, entry, TM_DOMAIN_MALLOC, address, block.size);
 	} else {
 		block.traceback = record_walk(generation, thread, entry, TM_DOMAIN_MALLOC);
 		if (likely(block.traceback))
@@ -108,7 +142,7 @@ uint64_t tm_usual_walk(const struct tm_entry *entry, struct tm_thread *thread)
 		else
 			count_dropped();
 	}
-	return block.address;
+	return leave(thread, address);
 }
 
 /* The function that frees, from the program's first three arguments. */
@@ -130,35 +164,38 @@ static TM_INLINE uint64_t call_guarded(uint64_t address, uint64_t second, uint64
 static TM_NOINLINE uint64_t tell_and_free(uint64_t address, uint64_t second, uint64_t third,
 					  struct tm_thread *thread, const struct tm_patch *patch)
 {
-	counter_add(current_generation(), thread->number, 0);
+	counter_add((struct tm_generation *)thread->generation, thread->number, 0);
 	return call_guarded(address, second, third, thread, patch);
 }
 
 static TM_NOINLINE uint64_t free_further(uint64_t address, uint64_t second, uint64_t third,
 					 struct tm_thread *thread, const struct tm_patch *patch)
 {
+	struct tm_generation *generation;
 	struct tm_block block;
 
-	record_forget(current_generation(), thread, TM_DOMAIN_MALLOC, address, &block);
+	store_relaxed(&thread->state, THREAD_IN_HELPER);
+	generation = current_generation();
+	thread_sees(thread, generation);
+	record_forget(generation, thread, TM_DOMAIN_MALLOC, address, &block);
 	return call_guarded(address, second, third, thread, patch);
 }
 
 /* The record goes first: once the original has run, another thread may own the address. */
-uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third, struct tm_thread *thread,
-		       const struct tm_patch *patch)
+DIRECT uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third,
+			      struct tm_thread *thread, const struct tm_patch *patch)
 {
-	struct tm_generation *generation;
 	uint64_t size;
 
 	/* What the original will read of the block, it waits for at the same time as we do. */
 	tm_prefetch((const void *)(address - sizeof(uint64_t)));
 	if (likely(address)) {
-		store_relaxed(&thread->state, THREAD_IN_HELPER);
-		generation = current_generation();
-		if (unlikely(generation->filter ||
-			     !table_take_usual(generation, thread->owner, address, &size)))
+		store_relaxed(&thread->state, THREAD_IN_USUAL);
+		if (unlikely(thread->seen != load_relaxed(&tm_recall_base) ||
+			     !table_take_usual((struct tm_generation *)thread->generation,
+					       thread->owner, address, &size)))
 			return free_further(address, second, third, thread, patch);
-		if (counter_empties(generation, thread->number, size))
+		if (counter_empties((struct tm_counter *)thread->counter, size))
 			return tell_and_free(address, second, third, thread, patch);
 	}
 	return call_guarded(address, second, third, thread, patch);

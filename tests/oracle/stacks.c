@@ -115,6 +115,7 @@ static bool make_memory(void)
 	remembered = memory;
 	remembered->recall.paths = (uint64_t)(remembered + 1);
 	remembered->recall.size = size;
+	remembered->recall.place_size = TM_WAYS * size;
 	return true;
 }
 

@@ -149,6 +149,13 @@ static void a_stack_that_differs_is_not_recalled(void **state)
 	generation.id++;
 	assert_false(is_recalled(&made));
 	generation.id--;
+	/* The usual way asks for malloc's alone, and where every block is recorded. */
+	assert_true(is_recalled(&made));
+	assert_false(tm_path_is(made.path, made.start.rip, made.start.rsp,
+				tm_recall_stamp(&generation, &made.range)));
+	generation.filter = 1;
+	assert_false(is_recalled(&made));
+	generation.filter = 0;
 	assert_true(is_recalled(&made));
 	tm_unwind_forget_rules();
 	assert_false(is_recalled(&made));
@@ -190,7 +197,8 @@ static void the_outermost_frame_alone_is_recalled(void **state)
 /* Callers of one wrapper have places of their own, a few bytes apart as they may be. */
 static void the_second_caller_chooses_the_place(void **state)
 {
-	static struct tm_recall recall = {.size = sizeof(*paths)};
+	static struct tm_recall recall = {.size = sizeof(*paths),
+					  .place_size = TM_WAYS * sizeof(*paths)};
 	static bool taken[TM_PLACES];
 	struct made_stack made;
 	unsigned int i, places = 0;
@@ -216,7 +224,8 @@ static void the_second_caller_chooses_the_place(void **state)
 /* Two stacks of one place are both remembered; the one that is met often comes to be the first. */
 static void a_place_has_two_paths(void **state)
 {
-	static struct tm_recall recall = {.size = sizeof(*paths)};
+	static struct tm_recall recall = {.size = sizeof(*paths),
+					  .place_size = TM_WAYS * sizeof(*paths)};
 	struct made_stack stacks[2];
 	struct tm_path *first = &paths[0].path;
 	uint64_t stamp;
@@ -250,7 +259,8 @@ static void a_place_has_two_paths(void **state)
 /* Where it looks for the second caller, there may be no stack any more. */
 static void the_place_is_chosen_without_a_fault(void **state)
 {
-	static struct tm_recall recall = {.size = sizeof(*paths)};
+	static struct tm_recall recall = {.size = sizeof(*paths),
+					  .place_size = TM_WAYS * sizeof(*paths)};
 	uint8_t *memory =
 		mmap(NULL, 2 * TM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t at;

@@ -10,6 +10,7 @@
  * in a function that frees also rcx and r8, as none has more arguments than three.
  * The offsets are asserted in usual.c.
  */
+#include "function.inc"
 #include "thread.inc"
 
 	.text
@@ -44,55 +45,25 @@ tm_entry_usual_\shape:
 	.size	tm_entry_usual_\shape, . - tm_entry_usual_\shape
 	.endm
 
-	/* rbp is where a walk wants it: as in struct tm_entry, which is finished where that is needed. */
+	/*
+	 * One word of stack: the rest is in the record.  Where the function has returned a
+	 * block, tm_usual_alloc returns it to the caller.
+	 */
 	usual	alloc
 	movq	%rsp, 16(%r10) /* entry */
 	movl	$4, (%r10) /* THREAD_IN_USUAL */
+	movq	%rdi, 56(%r10) /* size */
 	.cfi_remember_state
-	pushq	%rbp
+	pushq	%r10
 	.cfi_adjust_cfa_offset 8
-	.cfi_rel_offset rbp, 0
-	pushq	%rdi /* size, once more for the sake of alignment */
-	.cfi_adjust_cfa_offset 8
-	pushq	%rdi
-	.cfi_adjust_cfa_offset 8
-	movq	%r10, %rbp
 	call	*24(%r11)
-	popq	%rdx
+	popq	%rdi
 	.cfi_adjust_cfa_offset -8
-	popq	%rcx
-	.cfi_adjust_cfa_offset -8
-	testq	%rax, %rax
-	je	5f
-	movq	%rbp, %rdi
 	movq	%rax, %rsi
-	leaq	16(%rsp), %rcx /* the caller's stack pointer when this has returned */
-	call	tm_usual_alloc
 	testq	%rax, %rax
-	je	6f
-5:	movl	$0, (%rbp) /* THREAD_OUTSIDE */
-	popq	%rbp
-	.cfi_remember_state
-	.cfi_adjust_cfa_offset -8
-	.cfi_restore rbp
+	jne	tm_usual_alloc
+	movl	$0, (%rdi) /* THREAD_OUTSIDE */
 	ret
-	.cfi_restore_state
-6:	.irp	register, rbx, r12, r13, r14, r15
-	pushq	%\register
-	.cfi_adjust_cfa_offset 8
-	.cfi_rel_offset \register, 0
-	.endr
-	subq	$56, %rsp /* patch, arguments */
-	.cfi_adjust_cfa_offset 56
-	movq	%rsp, %rdi
-	movq	%rbp, %rsi
-	call	tm_usual_walk
-	addq	$96, %rsp
-	.cfi_adjust_cfa_offset -96
-	.irp	register, rbx, r12, r13, r14, r15
-	.cfi_restore \register
-	.endr
-	jmp	5b
 	.cfi_restore_state
 	end_usual alloc
 
@@ -101,5 +72,29 @@ tm_entry_usual_\shape:
 	movq	%r11, %r8
 	jmp	tm_usual_free
 	end_usual free
+
+	/*
+	 * uint64_t tm_usual_further(struct tm_thread *thread, uint64_t address): where
+	 * tm_usual_alloc leaves when a walk is needed, or something else is not as usual, with
+	 * all registers of the caller as it found them.  Builds a struct tm_entry without
+	 * arguments.
+	 */
+	function tm_usual_further
+	.irp	register, rbp, rbx, r12, r13, r14, r15
+	pushq	%\register
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset \register, 0
+	.endr
+	subq	$56, %rsp /* patch, arguments */
+	.cfi_adjust_cfa_offset 56
+	movq	%rsp, %rdx
+	call	tm_usual_walk
+	addq	$104, %rsp
+	.cfi_adjust_cfa_offset -104
+	.irp	register, rbp, rbx, r12, r13, r14, r15
+	.cfi_restore \register
+	.endr
+	ret
+	end	tm_usual_further
 
 	.section .note.GNU-stack, "", @progbits
