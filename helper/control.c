@@ -207,7 +207,7 @@ static void release_stubs(void)
 	for (i = 0; i < tm_header.patch_count && i < TM_MAX_PATCHES; i++) {
 		if (all[i].length)
 			continue;
-		all[i].entry = 0;
+		all[i].entry = all[i].lead = 0;
 		if (all[i].original)
 			all[i].relay = all[i].original;
 	}

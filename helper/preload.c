@@ -32,32 +32,41 @@
 #define PAGE 4096u
 
 _Static_assert(sizeof(struct tm_patch) == TM_PRELOAD_PATCH_SIZE, "preload.S counts on it");
-_Static_assert(offsetof(struct tm_patch, relay) == TM_PRELOAD_RELAY, "preload.S counts on it");
+_Static_assert(offsetof(struct tm_patch, relay) == TM_PRELOAD_RELAY, "likewise");
+_Static_assert(offsetof(struct tm_patch, original) == TM_PRELOAD_ORIGINAL, "likewise");
+_Static_assert(offsetof(struct tm_patch, entry) == TM_PRELOAD_ENTRY, "likewise");
+_Static_assert(offsetof(struct tm_patch, filter) == TM_PRELOAD_FILTER, "likewise");
+_Static_assert(TM_STUB_LOAD == TM_PRELOAD_LOAD && TM_WORD_LEFT == TM_PRELOAD_LEFT, "likewise");
 
 /* preload.S */
 extern const uint8_t tm_preload_image[] HIDDEN;
 extern const uint8_t tm_preload_image_end[] HIDDEN;
-extern const uint64_t tm_preload_stubs[] HIDDEN; /* in the order of preload.h … */
-extern const char tm_preload_enter[] HIDDEN;     /* … and where they lead at first */
+extern const struct {
+	uint64_t function, short_way;
+} tm_preload_stubs[] HIDDEN; /* in the order of preload.h … */
+#define STUB(name, shape, size, count, block) extern const char tm_preload_enter_##name[] HIDDEN;
+TM_PRELOAD_FUNCTIONS(STUB) /* … and where they lead at first */
+#undef STUB
 
 uint64_t tm_preload_resolve(struct tm_patch *patch) HIDDEN;
 
 #define NONE TM_NO_ARGUMENT
-#define STUB(function_name, shape_name, size, count, block) \
-	{                                                   \
-		.relay = (uint64_t)tm_preload_enter,        \
-		.name = #function_name,                     \
-		.shape = TM_SHAPE_##shape_name,             \
-		.size_argument = size,                      \
-		.count_argument = count,                    \
-		.block_argument = block,                    \
+#define STUB(function_name, shape_name, size, count, block)          \
+	{                                                            \
+		.relay = (uint64_t)tm_preload_enter_##function_name, \
+		.name = #function_name,                              \
+		.shape = TM_SHAPE_##shape_name,                      \
+		.size_argument = size,                               \
+		.count_argument = count,                             \
+		.block_argument = block,                             \
 	},
 
 /*
  * The stubs' patches, which become those of the helper's header; a debugger
  * adds its own behind them.  Length 0: no byte of the function was changed.
  */
-struct tm_patch tm_preload_patches[TM_MAX_PATCHES] HIDDEN = {TM_PRELOAD_FUNCTIONS(STUB)};
+struct tm_patch tm_preload_patches[TM_MAX_PATCHES] HIDDEN
+	__attribute__((aligned(64))) = {TM_PRELOAD_FUNCTIONS(STUB)};
 
 #undef STUB
 #define STUB(name, shape, size, count, block) +1
@@ -143,14 +152,14 @@ static uint64_t entry_of(const struct tm_patch *patch)
 /* Lets a stub lead to the helper, or straight to its function. */
 static void direct(struct tm_patch *patch)
 {
-	uint64_t entry;
+	uint64_t lead;
 
 	__atomic_store_n(&patch->checksum, 0, __ATOMIC_SEQ_CST); /* a debugger's, of what was */
 	patch->active = patch->entry != 0;
-	do { /* the debugger may stop it here and have another entry chosen */
-		entry = __atomic_load_n(&patch->entry, __ATOMIC_ACQUIRE);
-		__atomic_store_n(&patch->relay, entry ? entry : patch->original, __ATOMIC_SEQ_CST);
-	} while (entry != __atomic_load_n(&patch->entry, __ATOMIC_SEQ_CST));
+	do { /* the debugger may stop it here and have another way chosen */
+		lead = __atomic_load_n(&patch->lead, __ATOMIC_ACQUIRE);
+		__atomic_store_n(&patch->relay, lead ? lead : patch->original, __ATOMIC_SEQ_CST);
+	} while (lead != __atomic_load_n(&patch->lead, __ATOMIC_SEQ_CST));
 }
 
 /* Whether the words are free that the header speaks of. */
@@ -185,6 +194,8 @@ static struct tm_header *map_helper(void)
 	((long (*)(void))(base + IMAGE_tm_control_init))();
 	for (i = 0; i < STUBS; i++) {
 		tm_preload_patches[i].entry = (uint64_t)base + entry_of(&tm_preload_patches[i]);
+		tm_preload_patches[i].lead = tm_preload_stubs[i].function + TM_STUB_LOAD;
+		tm_preload_patches[i].short_way = tm_preload_stubs[i].short_way;
 		tm_preload_patches[i].is_leaf = is_leaf(&tm_preload_patches[i]);
 	}
 	header->thread_words = has_thread_words();
@@ -302,7 +313,7 @@ static struct tm_header *start_tracing(const struct choice *choice)
 		return header;
 	complain("no memory for the trace table", UNTRACED);
 	for (i = 0; i < STUBS; i++)
-		tm_preload_patches[i].entry = 0;
+		tm_preload_patches[i].entry = tm_preload_patches[i].lead = 0;
 	return NULL;
 }
 
@@ -334,8 +345,8 @@ static void start(void)
 						     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return;
 	for (i = 0; i < STUBS; i++) {
-		tm_preload_patches[i].function = tm_preload_stubs[i];
-		tm_preload_patches[i].address = tm_preload_stubs[i];
+		tm_preload_patches[i].function = tm_preload_stubs[i].function;
+		tm_preload_patches[i].address = tm_preload_stubs[i].function;
 		tm_preload_patches[i].module = (uint64_t)__ehdr_start;
 		tm_preload_patches[i].original = find_function(tm_preload_patches[i].name);
 	}

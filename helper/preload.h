@@ -53,7 +53,12 @@
 #define TM_PRELOAD_FUNCTIONS(STUB) TM_PRELOAD_C(STUB) TM_PRELOAD_CXX(STUB)
 
 /* Of struct tm_patch; preload.c checks them. */
-#define TM_PRELOAD_PATCH_SIZE 176
+#define TM_PRELOAD_PATCH_SIZE 192
 #define TM_PRELOAD_RELAY 16
+#define TM_PRELOAD_ORIGINAL 24
+#define TM_PRELOAD_ENTRY 152
+#define TM_PRELOAD_FILTER 184
+#define TM_PRELOAD_LOAD 8
+#define TM_PRELOAD_LEFT 0x38
 
 #endif

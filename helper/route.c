@@ -2,9 +2,10 @@
  * Leads redirected functions to their stubs, by what is recorded: nothing, every
  * block, or a sample.
  *
- * May use the list of patches and the header; must never call a hooked function.
+ * May use the list of patches, the header, how samples are counted; must never call a hooked function.
  */
 #include "route.h"
+#include "sample.h"
 #include "usual.h"
 
 #define STUB(name) extern const uint8_t name[] TM_HIDDEN
@@ -16,14 +17,20 @@ STUB(tm_entry_usual_alloc);
 STUB(tm_entry_usual_free);
 STUB(tm_sampled_malloc);
 STUB(tm_sampled_malloc_guarded);
+STUB(tm_sampled_malloc_words);
+STUB(tm_sampled_malloc_guarded_words);
 STUB(tm_sampled_malloc_least);
 STUB(tm_sampled_malloc_guarded_least);
 STUB(tm_sampled_calloc);
 STUB(tm_sampled_calloc_guarded);
+STUB(tm_sampled_calloc_words);
+STUB(tm_sampled_calloc_guarded_words);
 STUB(tm_sampled_calloc_least);
 STUB(tm_sampled_calloc_guarded_least);
 STUB(tm_sampled_realloc);
 STUB(tm_sampled_realloc_guarded);
+STUB(tm_sampled_realloc_words);
+STUB(tm_sampled_realloc_guarded_words);
 STUB(tm_sampled_realloc_least);
 STUB(tm_sampled_realloc_guarded_least);
 STUB(tm_sampled_free);
@@ -35,6 +42,7 @@ struct mode {
 	bool all;               /* every block */
 	bool sampled;           /* not every block */
 	bool least;             /* none below a size */
+	bool words;             /* what is left is counted in threads' own words */
 	const void *one_malloc; /* the only function of that name; it calls no other */
 };
 
@@ -58,7 +66,7 @@ static struct mode find_mode(const struct tm_patch *patches, uint32_t count)
 {
 	const struct tm_generation *generation =
 		(const struct tm_generation *)load_acquire(&tm_header.generation);
-	struct mode mode = {false, false, false, NULL};
+	struct mode mode = {.one_malloc = NULL};
 	uint32_t i, mallocs = 0;
 
 	if (tm_header.state != TM_STATE_TRACING)
@@ -68,26 +76,28 @@ static struct mode find_mode(const struct tm_patch *patches, uint32_t count)
 		return mode;
 	mode.sampled = true;
 	mode.least = generation->min_size != 0;
+	mode.words = tm_sample_in_words;
 	for (i = 0; i < count; i++)
 		if (is_malloc(&patches[i]) && ++mallocs)
 			mode.one_malloc = mallocs == 1 ? &patches[i] : NULL;
 	return mode;
 }
 
-static const void *by_kind(const struct mode *mode, bool leaf, const void *plain,
-			   const void *guarded, const void *least, const void *guarded_least)
+static bool calls_no_other(const struct tm_patch *patch, const struct mode *mode)
 {
-	if (mode->least)
-		return leaf ? least : guarded_least;
-	return leaf ? plain : guarded;
+	return patch->is_leaf || patch == mode->one_malloc;
 }
 
-#define BY_KIND(name) by_kind(mode, leaf, name, name##_guarded, name##_least, name##_guarded_least)
+#define BY_KIND(name)                                               \
+	(mode->words   ? leaf ? name##_words : name##_guarded_words \
+	 : mode->least ? leaf ? name##_least : name##_guarded_least \
+	 : leaf        ? name                                       \
+		       : name##_guarded)
 
 /* The stub of a function of a shape that has several; NULL for others. */
 static const void *stub_of(const struct tm_patch *patch, const struct mode *mode)
 {
-	bool leaf = patch->is_leaf || patch == mode->one_malloc;
+	bool leaf = calls_no_other(patch, mode);
 	uint32_t size = patch->size_argument, count = patch->count_argument;
 
 	switch (patch->shape) {
@@ -111,6 +121,17 @@ static const void *stub_of(const struct tm_patch *patch, const struct mode *mode
 	}
 }
 
+/* Where the stub of libtm-preload.so leads. */
+static uint64_t lead_of(const struct tm_patch *patch, const struct mode *mode)
+{
+	bool is_free = patch->shape == TM_SHAPE_FREE;
+
+	if (patch->short_way &&
+	    (is_free ? mode->sampled : mode->words && calls_no_other(patch, mode)))
+		return patch->short_way;
+	return patch->function + TM_STUB_LOAD;
+}
+
 void tm_route_all(void)
 {
 	struct tm_patch *patches = (struct tm_patch *)tm_header.patches;
@@ -127,12 +148,14 @@ void tm_route_all(void)
 		if (!stub || patch->keeps_registers)
 			continue; /* it leads to the one of its shape in keeping.S */
 		store_release(&patch->entry, (uint64_t)stub);
-		if (patch->length || !patch->active)
+		if (patch->length)
 			continue;
-		/* A stub of libtm-preload.so, which leads to where `relay` says. */
-		if (tm_header.state != TM_STATE_TRACING)
-			stub = (const void *)patch->original;
-		store_release(&patch->relay, (uint64_t)stub);
+		store_release(&patch->filter, (uint64_t)tm_sample_filter);
+		store_release(&patch->lead, lead_of(patch, &mode));
+		if (patch->active)
+			store_release(&patch->relay, tm_header.state == TM_STATE_TRACING
+							     ? patch->lead
+							     : patch->original);
 	}
 	store_relaxed(&tm_routed, count);
 }

@@ -21,13 +21,15 @@ _Static_assert(THREAD_IN_ORIGINAL == 2 && offsetof(struct tm_thread, entry) == 1
 _Static_assert(offsetof(struct tm_thread, nested) == 24, "likewise");
 _Static_assert(offsetof(struct tm_thread, domain) == 32, "likewise");
 _Static_assert(offsetof(struct tm_sample_slots, owner) == 0 && SAMPLE_SLOTS == 65536,
-	       "finds a thread's words …");
+	       "finds a thread's place …");
 _Static_assert(offsetof(struct tm_sample_slots, left) == 0x80040, "… and counts down");
+_Static_assert(TM_WORD_LEFT == 0x38, "likewise");
 _Static_assert(SAMPLE_FILTER_BYTES == UINT64_C(1) << (32 - 10), "looks into it");
 
 struct tm_sample_slots *tm_sample_slots;
 uint8_t *tm_sample_filter;
 uint64_t tm_sample_least;
+bool tm_sample_in_words;
 
 #define FRACTION_BITS 40u
 #define LN2 UINT64_C(0xb17217f7d1cf79ac) /* ln 2, in units of 2^-64 */
@@ -77,12 +79,13 @@ static void begin_random(struct tm_thread *thread)
 
 	state = sample_random(&state) + (pid - tm_header.pid);
 	thread->sample_random = sample_random(&state) | 1;
-	thread->sample_left = 0;
 }
 
 TM_NOINLINE uint64_t sample_draw(const struct tm_generation *generation, struct tm_thread *thread)
 {
 	tm_route_new(); /* here, because it is seldom, but again and again */
+	if (!thread->sample_random)
+		begin_random(thread);
 	return sample_gap(sample_random(&thread->sample_random), generation->sample_period) + 1;
 }
 
@@ -90,8 +93,6 @@ TM_NOINLINE uint64_t *sample_claim(const struct tm_generation *generation, struc
 {
 	uint64_t pointer = tm_thread_pointer(), *left = sample_left(pointer);
 
-	if (!thread->sample_random)
-		begin_random(thread);
 	if (!left) {
 		struct tm_sample_slots *slots = tm_sample_slots;
 		uint32_t index = sample_index(pointer);
@@ -175,7 +176,7 @@ void sample_begin(const struct tm_generation *generation)
 
 		if (!thread)
 			continue;
-		thread->sample_random = 0;
+		thread->sample_random = thread->sample_left = 0;
 		busy |= thread->state == THREAD_IN_HELPER;
 	}
 	/* One that is about to count a record that went would count one of the new ones. */
@@ -183,6 +184,7 @@ void sample_begin(const struct tm_generation *generation)
 		arena_wipe(tm_sample_filter, SAMPLE_FILTER_BYTES);
 	sample_end();
 	tm_sample_least = tm_sample_size(generation->min_size);
+	tm_sample_in_words = tm_header.thread_words && !generation->min_size;
 }
 
 void sample_count(uint64_t filter, uint64_t address, int change)

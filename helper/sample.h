@@ -28,7 +28,15 @@ uint64_t sample_gap(uint64_t random, uint64_t period) TM_HIDDEN;
 uint64_t sample_random(uint64_t *state) TM_HIDDEN;
 
 /*
- * What is left of each thread's gap, where the stubs find it in few instructions: by
+ * What is left of each thread's gap: 1 more than what goes by before its point; 0: not
+ * drawn.  Where the header says that threads have a word for it, it is there, whatever a
+ * thread that ended on the same stack left, or the parent of a child of fork: what is
+ * left of a gap is as good as a new one, for whoever has it.
+ */
+extern bool tm_sample_in_words TM_HIDDEN;
+
+/*
+ * Elsewhere it is where the stubs find it in few instructions: by
  * bits 8 to 23 of the thread pointer, which differ between threads since their
  * stacks lie apart.  A thread that finds its place taken counts in its record, and
  * its calls go the long way.
@@ -41,7 +49,7 @@ uint64_t sample_random(uint64_t *state) TM_HIDDEN;
 struct tm_sample_slots {
 	uint64_t owner[SAMPLE_SLOTS]; /* thread pointer; 0: nobody's */
 	uint64_t apart[8];            /* or both words were in one set of the cache */
-	uint64_t left[SAMPLE_SLOTS];  /* 1 more than what goes by before its point; 0: not drawn */
+	uint64_t left[SAMPLE_SLOTS];
 };
 
 /* sampled.S reckons the same. */
@@ -60,6 +68,8 @@ static inline uint64_t *sample_left(uint64_t thread_pointer)
 	struct tm_sample_slots *slots = tm_sample_slots;
 	uint32_t index = sample_index(thread_pointer);
 
+	if (tm_sample_in_words)
+		return (uint64_t *)(thread_pointer + TM_WORD_LEFT);
 	return likely(slots->owner[index] == thread_pointer) ? &slots->left[index] : NULL;
 }
 

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define TM_MAGIC UINT64_C(0x31656c6261746d74) /* "tmtable1", little endian */
-#define TM_LAYOUT_VERSION 4u
+#define TM_LAYOUT_VERSION 5u
 
 #define TM_MAX_FRAMES 1000u
 #define TM_DOMAIN_MALLOC 0u
@@ -346,9 +346,12 @@ struct tm_module_list {
  * One redirected function.  Written by the debugger before the jump is, read
  * by the hooks, and by any later debugger that wants to undo it.
  * Length 0: the function is a stub that stands in for another one (of
- * libtm-preload.so, which writes it) and jumps to `relay` of itself; `original`
- * is what it stands in for, 0 while there is nothing of that name.
+ * libtm-preload.so, which writes it) and jumps to where `relay` says; `original`
+ * is what it stands in for, 0 while there is nothing of that name.  TM_STUB_LOAD
+ * bytes behind its entry is code that does what other functions' relays do.
  */
+#define TM_STUB_LOAD 8u
+
 struct tm_patch {
 	uint64_t function;               /* entry of the function */
 	uint64_t address;                /* first patched byte (behind an endbr64) */
@@ -373,7 +376,9 @@ struct tm_patch {
 	uint64_t entry; /* the helper's stub that relay leads to; 0 once it is gone; see route.h */
 	uint32_t is_leaf; /* 1: it is known to call no other redirected function of its domain */
 	uint32_t keeps_registers; /* 1: all but what the function itself changes; see keeping.S */
-	uint32_t reserved[2];
+	uint64_t lead;      /* of a stub: what `relay` is while it is active; 0 without a helper */
+	uint64_t short_way; /* of a stub: code of its own that lets most calls pass; 0: none */
+	uint64_t filter;    /* which looks for blocks here; see sample.h */
 };
 
 #define TM_MAX_PATCHES 512u
@@ -438,7 +443,7 @@ _Static_assert(sizeof(struct tm_node) == 16, "a node is 16 bytes");
 _Static_assert(sizeof(struct tm_counter) == 64, "threads do not share counter lines");
 _Static_assert(sizeof(struct tm_generation) == 128, "layout version 2");
 _Static_assert(sizeof(struct tm_module) == 104, "layout version 2");
-_Static_assert(sizeof(struct tm_patch) == 176, "layout version 2");
+_Static_assert(sizeof(struct tm_patch) == 192, "layout version 5");
 _Static_assert(sizeof(struct tm_relay_region) == 16, "layout version 2");
 _Static_assert(sizeof(struct tm_header) == 200, "layout version 2");
 

@@ -134,7 +134,9 @@ static const struct field fields[] = {
 	FIELD(tm_patch, entry),
 	FIELD(tm_patch, is_leaf),
 	FIELD(tm_patch, keeps_registers),
-	FIELD(tm_patch, reserved),
+	FIELD(tm_patch, lead),
+	FIELD(tm_patch, short_way),
+	FIELD(tm_patch, filter),
 
 	STRUCT(tm_relay_region),
 	FIELD(tm_relay_region, start),
@@ -258,6 +260,7 @@ static const struct constant constants[] = {
 	CONSTANT(MAX_THREADS),
 	CONSTANT(SAMPLE_MIN),
 	CONSTANT(SAMPLE_MAX),
+	CONSTANT(STUB_LOAD),
 	CONSTANT(WORD_LEFT),
 	CONSTANT(WORD_SECOND),
 	CONSTANT(SHAPE_ALLOC),

@@ -11,6 +11,7 @@
 
 #include "helper_stubs.h"
 #include "route.h"
+#include "sample.h"
 
 /* The stubs: places, never called. */
 #define STUB(name) const uint8_t name[1] TM_HIDDEN = {0}
@@ -21,17 +22,26 @@ STUB(tm_entry_usual_alloc);
 STUB(tm_entry_usual_free);
 STUB(tm_sampled_malloc);
 STUB(tm_sampled_malloc_guarded);
+STUB(tm_sampled_malloc_words);
+STUB(tm_sampled_malloc_guarded_words);
 STUB(tm_sampled_malloc_least);
 STUB(tm_sampled_malloc_guarded_least);
 STUB(tm_sampled_calloc);
 STUB(tm_sampled_calloc_guarded);
+STUB(tm_sampled_calloc_words);
+STUB(tm_sampled_calloc_guarded_words);
 STUB(tm_sampled_calloc_least);
 STUB(tm_sampled_calloc_guarded_least);
 STUB(tm_sampled_realloc);
 STUB(tm_sampled_realloc_guarded);
+STUB(tm_sampled_realloc_words);
+STUB(tm_sampled_realloc_guarded_words);
 STUB(tm_sampled_realloc_least);
 STUB(tm_sampled_realloc_guarded_least);
 STUB(tm_sampled_free);
+
+uint8_t *tm_sample_filter;
+bool tm_sample_in_words;
 
 #define NONE TM_NO_ARGUMENT
 #define FIRST_ENTRY 1234u /* what the debugger wrote */
@@ -158,25 +168,83 @@ static void nothing(void **state)
 	assert_leads(FREE, tm_entry_free);
 }
 
-/* Of libtm-preload.so: `relay` leads to the stub, and to the function itself when nothing is traced. */
-static void a_stub_that_stands_in(void **state)
+/* Words of the threads' own. */
+static void words(void **state)
 {
-	struct tm_patch *patch = &patches[MALLOC];
-
 	(void)state;
+	generation.filter = 1;
+	tm_sample_in_words = true;
+	tm_route_all();
+	assert_leads(MALLOC, tm_sampled_malloc_words);
+	assert_leads(CALLOC, tm_sampled_calloc_words);
+	assert_leads(REALLOC, tm_sampled_realloc_guarded_words);
+	assert_leads(NEW, tm_sampled_malloc_guarded_words);
+	assert_leads(FREE, tm_sampled_free);
+	generation.filter = 0;
+	tm_route_all();
+	assert_leads(MALLOC, tm_entry_usual_alloc);
+	tm_sample_in_words = false;
+}
+
+/* Of libtm-preload.so: it leads to the function itself when nothing is traced. */
+static struct tm_patch *stand_in(int number)
+{
+	struct tm_patch *patch = &patches[number];
+
 	patch->length = 0;
+	patch->function = 1000;
 	patch->relay = 5;
 	patch->original = 7;
+	return patch;
+}
+
+static void a_stub_that_stands_in(void **state)
+{
+	struct tm_patch *patch = stand_in(MALLOC);
+
+	(void)state;
 	patch->active = 0; /* it was not called yet */
 	tm_route_all();
 	assert_leads(MALLOC, tm_entry_usual_alloc);
 	assert_int_equal(patch->relay, 5);
+	assert_int_equal(patch->lead, 1000 + TM_STUB_LOAD);
 	patch->active = 1;
 	tm_route_all();
-	assert_int_equal(patch->relay, (uint64_t)tm_entry_usual_alloc);
+	assert_int_equal(patch->relay, 1000 + TM_STUB_LOAD);
 	tm_header.state = TM_STATE_IDLE;
 	tm_route_all();
 	assert_int_equal(patch->relay, 7);
+}
+
+static void assert_short(const struct tm_patch *patch, bool is_short)
+{
+	tm_route_all();
+	assert_int_equal(patch->relay, is_short ? patch->short_way : 1000 + TM_STUB_LOAD);
+	assert_int_equal(patch->lead, patch->relay);
+}
+
+static void a_short_way_of_a_stub(void **state)
+{
+	struct tm_patch *patch = stand_in(CALLOC), *release = stand_in(FREE);
+
+	(void)state;
+	patch->short_way = release->short_way = 2000;
+	tm_sample_filter = (uint8_t *)&generation;
+	assert_short(patch, false); /* every block is recorded */
+	assert_short(release, false);
+	generation.filter = 1;
+	assert_short(patch, false); /* nothing is in words */
+	assert_short(release, true);
+	assert_int_equal(release->filter, (uint64_t)&generation);
+	tm_sample_in_words = true;
+	assert_short(patch, true);
+	patch->is_leaf = 0;
+	assert_short(patch, false); /* it may call another */
+	patch->is_leaf = 1;
+	patch->short_way = release->short_way = 0;
+	assert_short(patch, false);
+	assert_short(release, false);
+	tm_sample_in_words = false;
 }
 
 static void a_list_that_was_overwritten(void **state)
@@ -195,7 +263,9 @@ int main(void)
 		cmocka_unit_test_setup(two_mallocs, setup),
 		cmocka_unit_test_setup(none_below_a_size, setup),
 		cmocka_unit_test_setup(nothing, setup),
+		cmocka_unit_test_setup(words, setup),
 		cmocka_unit_test_setup(a_stub_that_stands_in, setup),
+		cmocka_unit_test_setup(a_short_way_of_a_stub, setup),
 		cmocka_unit_test_setup(a_list_that_was_overwritten, setup),
 	};
 

@@ -39,14 +39,20 @@ extern const uint8_t original[];
 #define STUB(name) extern const uint8_t name[]
 STUB(tm_sampled_malloc);
 STUB(tm_sampled_malloc_guarded);
+STUB(tm_sampled_malloc_words);
+STUB(tm_sampled_malloc_guarded_words);
 STUB(tm_sampled_malloc_least);
 STUB(tm_sampled_malloc_guarded_least);
 STUB(tm_sampled_calloc);
 STUB(tm_sampled_calloc_guarded);
+STUB(tm_sampled_calloc_words);
+STUB(tm_sampled_calloc_guarded_words);
 STUB(tm_sampled_calloc_least);
 STUB(tm_sampled_calloc_guarded_least);
 STUB(tm_sampled_realloc);
 STUB(tm_sampled_realloc_guarded);
+STUB(tm_sampled_realloc_words);
+STUB(tm_sampled_realloc_guarded_words);
 STUB(tm_sampled_realloc_least);
 STUB(tm_sampled_realloc_guarded_least);
 STUB(tm_sampled_free);
@@ -102,6 +108,30 @@ static void assert_each(uint64_t size, uint64_t before, bool passes, uint64_t af
 	}
 }
 
+/* The same where what is left is in the thread's own word. */
+static void assert_each_word(uint64_t size, uint64_t before, bool passes, uint64_t after)
+{
+	const uint8_t *const plain[] = {tm_sampled_malloc_words, tm_sampled_calloc_words,
+					tm_sampled_realloc_words};
+	const uint8_t *const guarded[] = {tm_sampled_malloc_guarded_words,
+					  tm_sampled_calloc_guarded_words,
+					  tm_sampled_realloc_guarded_words};
+	uint64_t *slot = left;
+	size_t i;
+
+	*slot = 0;
+	left = (uint64_t *)(tm_thread_pointer() + TM_WORD_LEFT);
+	for (i = 0; i < 3; i++) {
+		uint64_t first = i == 0 ? size : i == 1 ? 1 : 0x1000;
+
+		assert_call(plain[i], first, size, before, passes ? PASSED : CHOSEN, after);
+		assert_call(guarded[i], first, size, before, passes ? GUARDED : CHOSEN, after);
+	}
+	*left = 0;
+	left = slot;
+	assert_int_equal(*slot, 0);
+}
+
 static int setup(void **state)
 {
 	uint64_t pointer = tm_thread_pointer();
@@ -122,23 +152,31 @@ static void a_block_before_the_point_is_passed(void **state)
 {
 	(void)state;
 	assert_each(100, 101, true, 1);
+	assert_each_word(100, 101, true, 1);
 	assert_each(100, 100, false, 100);
+	assert_each_word(100, 100, false, 100);
 	assert_each(100, 0, false, 0); /* nothing was drawn yet */
+	assert_each_word(100, 0, false, 0);
 	assert_each(1, UINT64_MAX, true, UINT64_MAX - 1);
+	assert_each_word(1, UINT64_MAX, true, UINT64_MAX - 1);
 }
 
 static void a_block_of_no_bytes_weighs_one(void **state)
 {
 	(void)state;
 	assert_each(0, 2, true, 1);
+	assert_each_word(0, 2, true, 1);
 	assert_each(0, 1, false, 1);
+	assert_each_word(0, 1, false, 1);
 }
 
 static void an_enormous_block_does_not_wrap(void **state)
 {
 	(void)state;
 	assert_each(UINT64_MAX, 100, false, 100);
+	assert_each_word(UINT64_MAX, 100, false, 100);
 	assert_each(UINT64_C(1) << 63, 100, false, 100);
+	assert_each_word(UINT64_C(1) << 63, 100, false, 100);
 	assert_call(tm_sampled_calloc, 10, 10, 101, PASSED, 1);
 }
 

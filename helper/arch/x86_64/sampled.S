@@ -28,15 +28,23 @@
 	 * Takes what is allocated, or 1, from what is left; both in one subtraction.  Where
 	 * not enough is left, that is undone at 2.
 	 */
-	.macro	count_down size
+	.macro	count_down size, words
 	cmpq	$1, \size
+	.ifnb	\words
+	sbbq	\size, %fs:0x38 /* TM_WORD_LEFT */
+	.else
 	sbbq	\size, 0x80040(%r10)
+	.endif
 	jbe	2f
 	.endm
 
-	.macro	count_up size
+	.macro	count_up size, words
 2:	cmpq	$1, \size
+	.ifnb	\words
+	adcq	\size, %fs:0x38
+	.else
 	adcq	\size, 0x80040(%r10)
+	.endif
 	jmp	tm_entry_chosen
 	.endm
 
@@ -59,10 +67,11 @@
 	.endm
 
 	/*
-	 * Three shapes, each four times.  guarded: the function may call another one that
+	 * Three shapes, each six times.  guarded: the function may call another one that
 	 * is sampled as well.  least: blocks below tm_sample_least are passed at once.
+	 * words: what is left is in the thread's own word.
 	 */
-	.macro	stubs suffix, guarded, least
+	.macro	stubs suffix, guarded, least, words
 
 	/* malloc(rdi), operator new */
 	function tm_sampled_malloc\suffix
@@ -71,10 +80,12 @@
 	cmpq	tm_sample_least(%rip), %rdi
 	jb	1f
 	.endif
+	.ifb	\words
 	find_slot tm_entry_chosen
-	count_down %rdi
+	.endif
+	count_down %rdi, \words
 1:	pass	\guarded
-	count_up %rdi
+	count_up %rdi, \words
 	end tm_sampled_malloc\suffix
 
 	/* calloc(rdi, rsi); when the product overflows, calloc fails */
@@ -86,12 +97,14 @@
 	cmpq	tm_sample_least(%rip), %rax
 	jb	1f
 	.endif
+	.ifb	\words
 	find_slot tm_entry_chosen
+	.endif
 	movq	%rdi, %rax
 	imulq	%rsi, %rax
-	count_down %rax
+	count_down %rax, \words
 1:	pass	\guarded
-	count_up %rax
+	count_up %rax, \words
 	end tm_sampled_calloc\suffix
 
 	/* realloc(rdi, rsi) */
@@ -102,10 +115,12 @@
 	cmpq	tm_sample_least(%rip), %rsi
 	jb	1f
 	.endif
+	.ifb	\words
 	find_slot tm_entry_chosen
-	count_down %rsi
+	.endif
+	count_down %rsi, \words
 1:	pass	\guarded
-	count_up %rsi
+	count_up %rsi, \words
 	end tm_sampled_realloc\suffix
 	.endm
 
@@ -113,6 +128,8 @@
 	stubs	_guarded, guarded
 	stubs	_least, , least
 	stubs	_guarded_least, guarded, least
+	stubs	_words, , , words
+	stubs	_guarded_words, guarded, , words
 
 	/* free(rdi) */
 	function tm_sampled_free
