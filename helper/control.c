@@ -48,6 +48,7 @@ long tm_control_init(void)
 	header->patches = (uint64_t)patches;
 	header->relays = (uint64_t)relays;
 	header->threads = (uint64_t)&tm_wiped_memory;
+	header->thread_entries = (uint64_t)tm_wiped_memory.threads;
 	header->memory = header->image_end - header->image_start;
 	/* Before Linux 4.14 it fails: then a child of fork may lose records, and counts them. */
 	sys_madvise((uint64_t)&tm_wiped_memory, sizeof(tm_wiped_memory), TM_MADV_WIPEONFORK);

@@ -47,11 +47,6 @@ extern struct tm_header tm_header TM_HIDDEN;
  * Words that a child of fork must find zero, whatever other threads of its
  * parent were doing: on pages with MADV_WIPEONFORK.
  */
-struct tm_thread_entry {
-	uint64_t thread_pointer; /* 0 free, 1 removed */
-	uint64_t record;         /* struct tm_thread */
-};
-
 struct tm_wiped {
 	uint32_t threads_lock;
 	uint32_t modules_lock; /* try only */

@@ -392,6 +392,12 @@ struct tm_relay_region {
 
 #define TM_MAX_RELAY_REGIONS 64u
 
+/* A thread that has called a hook, or one that had when it ended. */
+struct tm_thread_entry {
+	uint64_t thread_pointer; /* 0 free, 1 removed */
+	uint64_t record;         /* helper's own: struct tm_thread */
+};
+
 /* ---- the header ------------------------------------------------------- */
 
 #define TM_STATE_IDLE 0u /* loaded, nothing is recorded */
@@ -430,10 +436,10 @@ struct tm_header {
 	uint32_t quiet;         /* 1: no system calls but for memory; written by the debugger */
 	uint8_t helper_build_id[24]; /* of the helper's file; written by the debugger */
 	uint64_t sample_seed;        /* what the random gaps begin with; written by `start` */
-	uint32_t
-		thread_words; /* 1: TM_WORD_* are tm's; written, before `start`, by who loaded it */
+	uint32_t thread_words; /* 1: TM_WORD_* are tm's; written by the debugger, before `start` */
 	uint32_t reserved32;
-	uint64_t reserved[4];
+	uint64_t thread_entries; /* address of struct tm_thread_entry[TM_MAX_THREADS] */
+	uint64_t reserved[3];
 };
 
 _Static_assert(sizeof(struct tm_bucket) == 64, "a bucket is a cache line");

@@ -138,6 +138,10 @@ static const struct field fields[] = {
 	FIELD(tm_patch, short_way),
 	FIELD(tm_patch, filter),
 
+	STRUCT(tm_thread_entry),
+	FIELD(tm_thread_entry, thread_pointer),
+	FIELD(tm_thread_entry, record),
+
 	STRUCT(tm_relay_region),
 	FIELD(tm_relay_region, start),
 	FIELD(tm_relay_region, size),
@@ -168,6 +172,7 @@ static const struct field fields[] = {
 	FIELD(tm_header, sample_seed),
 	FIELD(tm_header, thread_words),
 	FIELD(tm_header, reserved32),
+	FIELD(tm_header, thread_entries),
 	FIELD(tm_header, reserved),
 
 	STRUCT(tm_image),

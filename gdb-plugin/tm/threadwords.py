@@ -5,31 +5,40 @@ without.  Uses helper, inferior.  Inside quiet_session.
 """
 
 import os
-from typing import Dict, List, Optional
+from array import array
+from typing import Dict, Iterable, List, Optional
 
 import _tm
 
 from . import inferior, maps
 from .helper import Helper, find_functions
 
-_WORDS = range(_tm.layout["WORD_LEFT"], _tm.layout["WORD_SECOND"] + 8)
+_LAYOUT = _tm.layout
+_WORDS = range(_LAYOUT["WORD_LEFT"], _LAYOUT["WORD_SECOND"] + 8)
 _SELF = 16  # where glibc's control block has its own address a second time; musl's has not
 
 
 def claim(loaded: Helper, files: List[maps.MappedFile]) -> None:
     """Decides for the next `start` whether the words are tm's; then they are zero."""
-    found = _read()
+    found = _read(inferior.thread_pointers())
     if loaded.read_header()["thread_words"]:
-        _wipe(found)
+        wipe(loaded)
     elif any(words and any(words) for words in found.values()):
         return
     loaded.write_field("thread_words", int(_is_glibc(files) and None not in found.values()))
 
 
 def wipe(loaded: Helper) -> None:
-    """Puts zeros into the words, if they are tm's."""
-    if loaded.read_header()["thread_words"]:
-        _wipe(_read())
+    """Puts zeros into the words, if they are tm's.
+
+    Of threads that have ended as well: others may get their stacks.
+    """
+    if not loaded.read_header()["thread_words"]:
+        return
+    found = _read({*inferior.thread_pointers(), *_known_pointers(loaded)})
+    for pointer, words in found.items():
+        if words and any(words):
+            inferior.write(pointer + _WORDS.start, bytes(len(words)))
 
 
 def _is_glibc(files: List[maps.MappedFile]) -> bool:
@@ -37,11 +46,24 @@ def _is_glibc(files: List[maps.MappedFile]) -> bool:
                if os.path.basename(file.path).startswith(("libc.so", "libc-2.")))
 
 
-def _read() -> Dict[int, Optional[bytes]]:
+def _known_pointers(loaded: Helper) -> List[int]:
+    """The thread pointers that the helper has met."""
+    size = _LAYOUT["sizeof"]["tm_thread_entry"]
+    place = _LAYOUT["offsets"]["tm_thread_entry"]["thread_pointer"][0]
+    with inferior.fast_reader() as read:
+        try:
+            entries = array("Q", read(loaded.read_header()["thread_entries"],
+                                      size * _LAYOUT["MAX_THREADS"]))
+        except inferior.gdb.MemoryError:
+            return []  # the header was overwritten
+    return [pointer for pointer in entries[place // 8::size // 8] if pointer > 1]
+
+
+def _read(pointers: Iterable[int]) -> Dict[int, Optional[bytes]]:
     """By thread pointer the words; None where no control block of glibc is."""
     found: Dict[int, Optional[bytes]] = {}
     with inferior.fast_reader() as read:
-        for pointer in inferior.thread_pointers():
+        for pointer in pointers:
             own = pointer.to_bytes(8, "little")
             try:
                 block = read(pointer, _WORDS.stop)
@@ -50,9 +72,3 @@ def _read() -> Dict[int, Optional[bytes]]:
             is_known = block.startswith(own) and block[_SELF:].startswith(own)
             found[pointer] = block[_WORDS.start:] if is_known else None
     return found
-
-
-def _wipe(found: Dict[int, Optional[bytes]]) -> None:
-    for pointer, words in found.items():
-        if words and any(words):
-            inferior.write(pointer + _WORDS.start, bytes(len(words)))

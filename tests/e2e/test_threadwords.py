@@ -27,7 +27,7 @@ class ThreadWords(TestCase):
     def test_of_glibc(self):
         gdb = self.started(build("threadwords.c", flags="-O2 -g -pthread"))
         self.assertEqual(gdb.python(HEADER), "1")
-        self.assertGreater(gdb.json("tm status -json")["peak"], 0)
+        self.assertGreater(gdb.json("tm status -json")["recorded"], 0)
         gdb.run("tm stop")
         self.assertEqual(self.word(gdb), 0)
         for start in ("tm start 3 -sample 4KiB", "tm start 3"):
@@ -43,9 +43,18 @@ class ThreadWords(TestCase):
             with self.subTest(which):
                 gdb = self.started(build("threadwords.c", flags="-O2 -g -pthread"), which)
                 self.assertEqual(gdb.python(HEADER), "0")
-                self.assertGreater(gdb.json("tm status -json")["peak"], 0)
+                self.assertGreater(gdb.json("tm status -json")["recorded"], 0)
                 gdb.run("delete")
                 self.assertIn(f"{which} thread: {OWN:#x}\n", gdb.run("continue"))
+
+    def test_of_threads_that_have_ended(self):
+        gdb = self.started(build("threadwords.c", flags="-O2 -g -pthread"), "again",
+                           start="tm start 3 -sample 1TiB")
+        gdb.run("tm stop")
+        gdb.run("tm start 3 -sample 4KiB")
+        gdb.run("continue")
+        recorded = gdb.json("tm status -json")["recorded"]
+        self.assertGreater(recorded, 1500)  # of 10,000 by a chance of 0.22
 
     def test_of_musl(self):
         program = build("threadwords.c", name="threadwords-musl", compiler="musl-gcc")
@@ -54,7 +63,7 @@ class ThreadWords(TestCase):
         alone.run("run")
         gdb = self.started(program)
         self.assertEqual(gdb.python(HEADER), "0")
-        self.assertGreater(gdb.json("tm status -json")["peak"], 0)
+        self.assertGreater(gdb.json("tm status -json")["recorded"], 0)
         alone.run("continue")
         self.assertEqual(self.word(gdb), self.word(alone))
 
