@@ -53,8 +53,17 @@ static TM_NOINLINE __attribute__((unused)) void counter_add(struct tm_generation
  */
 static TM_INLINE bool counter_fills(struct tm_counter *counter, uint64_t size)
 {
+	int32_t highest;
+
 	counter->room -= (int32_t)size;
-	return unlikely(counter->room < 0);
+	if (likely(counter->room >= 0))
+		return false;
+	/* Where a program only grows, this is each time. */
+	highest = counter->highest - counter->room;
+	if (highest > TM_COUNTER_BATCH)
+		return true;
+	counter_set(counter, highest, highest);
+	return false;
 }
 
 static TM_INLINE bool counter_empties(struct tm_counter *counter, uint64_t size)

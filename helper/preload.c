@@ -102,7 +102,8 @@ static bool is_leaf(const struct tm_patch *patch)
 {
 	const char *path, *file;
 
-	if ((patch->shape != TM_SHAPE_ALLOC && patch->shape != TM_SHAPE_REALLOC) ||
+	if ((patch->shape != TM_SHAPE_ALLOC && patch->shape != TM_SHAPE_REALLOC &&
+	     strcmp(patch->name, "free") != 0) ||
 	    begins_with(patch->name, "_Z") || !strcmp(patch->name, "reallocarray"))
 		return false;
 	file = tm_preload_find(patch->name, &path) ? strrchr(path, '/') : NULL;

@@ -15,6 +15,7 @@ STUB(tm_entry_free);
 STUB(tm_entry_realloc);
 STUB(tm_entry_usual_alloc);
 STUB(tm_entry_usual_free);
+STUB(tm_entry_usual_free_leaf);
 STUB(tm_sampled_malloc);
 STUB(tm_sampled_malloc_guarded);
 STUB(tm_sampled_malloc_words);
@@ -115,7 +116,9 @@ static const void *stub_of(const struct tm_patch *patch, const struct mode *mode
 	case TM_SHAPE_FREE:
 		if (mode->sampled && patch->block_argument == 0)
 			return tm_sampled_free;
-		return mode->all && tm_is_usual(patch) ? tm_entry_usual_free : tm_entry_free;
+		if (mode->all && tm_is_usual(patch))
+			return patch->is_leaf ? tm_entry_usual_free_leaf : tm_entry_usual_free;
+		return tm_entry_free;
 	default:
 		return NULL;
 	}

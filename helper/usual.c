@@ -22,7 +22,7 @@ _Static_assert(sizeof(struct tm_entry) == 56 + 6 * 8 + 8, "builds one");
 #define DIRECT TM_HIDDEN __attribute__((nocf_check))
 
 DIRECT uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address);
-DIRECT uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third,
+DIRECT uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third, uint64_t none,
 			      struct tm_thread *thread, const struct tm_patch *patch);
 
 /*
@@ -33,6 +33,13 @@ DIRECT uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third,
 uint64_t tm_usual_further(struct tm_thread *thread, uint64_t address) TM_HIDDEN;
 DIRECT uint64_t tm_usual_walk(struct tm_thread *thread, uint64_t address,
 			      const struct tm_entry *entry);
+
+DIRECT void tm_usual_free_leaf(uint64_t address, struct tm_thread *thread,
+			       const struct tm_patch *patch);
+
+/* Likewise: the function that frees, with the program's first three arguments. */
+uint64_t tm_usual_guarded(uint64_t address, uint64_t second, uint64_t third, uint64_t none,
+			  struct tm_thread *thread, const struct tm_patch *patch) TM_HIDDEN;
 
 /*
  * While a thread is in here its state is THREAD_IN_USUAL all the time: what a signal handler
@@ -145,31 +152,19 @@ DIRECT uint64_t tm_usual_walk(struct tm_thread *thread, uint64_t address,
 	return leave(thread, address);
 }
 
-/* The function that frees, from the program's first three arguments. */
-static TM_INLINE uint64_t call_guarded(uint64_t address, uint64_t second, uint64_t third,
-				       struct tm_thread *thread, const struct tm_patch *patch)
+/*
+ * The record of a block goes before the function itself frees it: once that has run, another
+ * thread may own the address.
+ */
+static TM_INLINE bool take(struct tm_thread *thread, uint64_t address, uint64_t *size)
 {
-	uint64_t (*original)(uint64_t, uint64_t, uint64_t) =
-		(uint64_t(*)(uint64_t, uint64_t, uint64_t))patch->original;
-	uint64_t result;
-
-	__asm__ volatile(".cfi_personality 0x1b, tm_personality"); /* as in entry.S */
-	thread->entry = (uint64_t)__builtin_dwarf_cfa() - sizeof(uint64_t);
 	store_relaxed(&thread->state, THREAD_IN_USUAL);
-	result = original(address, second, third);
-	store_relaxed(&thread->state, THREAD_OUTSIDE);
-	return result;
+	return likely(thread->seen == load_relaxed(&tm_recall_base)) &&
+	       likely(table_take_usual((struct tm_generation *)thread->generation, thread->owner,
+				       address, size));
 }
 
-static TM_NOINLINE uint64_t tell_and_free(uint64_t address, uint64_t second, uint64_t third,
-					  struct tm_thread *thread, const struct tm_patch *patch)
-{
-	counter_add((struct tm_generation *)thread->generation, thread->number, 0);
-	return call_guarded(address, second, third, thread, patch);
-}
-
-static TM_NOINLINE uint64_t free_further(uint64_t address, uint64_t second, uint64_t third,
-					 struct tm_thread *thread, const struct tm_patch *patch)
+static TM_NOINLINE void take_further(struct tm_thread *thread, uint64_t address)
 {
 	struct tm_generation *generation;
 	struct tm_block block;
@@ -178,25 +173,75 @@ static TM_NOINLINE uint64_t free_further(uint64_t address, uint64_t second, uint
 	generation = current_generation();
 	thread_sees(thread, generation);
 	record_forget(generation, thread, TM_DOMAIN_MALLOC, address, &block);
-	return call_guarded(address, second, third, thread, patch);
 }
 
-/* The record goes first: once the original has run, another thread may own the address. */
-DIRECT uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third,
+static TM_NOINLINE void tell_less(struct tm_thread *thread)
+{
+	counter_add((struct tm_generation *)thread->generation, thread->number, 0);
+}
+
+/* What the original will read of the block, it waits for at the same time as we do. */
+static inline void expect(uint64_t address)
+{
+	tm_prefetch((const void *)(address - sizeof(uint64_t)));
+}
+
+static TM_INLINE void go_on_leaf(uint64_t address, struct tm_thread *thread,
+				 const struct tm_patch *patch)
+{
+	store_relaxed(&thread->state, THREAD_OUTSIDE);
+	((void (*)(uint64_t))patch->original)(address);
+}
+
+static TM_NOINLINE void free_leaf_further(uint64_t address, struct tm_thread *thread,
+					  const struct tm_patch *patch)
+{
+	take_further(thread, address);
+	go_on_leaf(address, thread, patch);
+}
+
+static TM_NOINLINE void free_leaf_telling(uint64_t address, struct tm_thread *thread,
+					  const struct tm_patch *patch)
+{
+	tell_less(thread);
+	go_on_leaf(address, thread, patch);
+}
+
+/*
+ * Tail of the stub of a free that calls no other function of its domain: so it needs no guard,
+ * and nothing of ours is left on the stack.
+ */
+DIRECT void tm_usual_free_leaf(uint64_t address, struct tm_thread *thread,
+			       const struct tm_patch *patch)
+{
+	uint64_t size;
+
+	expect(address);
+	if (likely(address)) {
+		if (unlikely(!take(thread, address, &size))) {
+			free_leaf_further(address, thread, patch);
+			return;
+		}
+		if (counter_empties((struct tm_counter *)thread->counter, size)) {
+			free_leaf_telling(address, thread, patch);
+			return;
+		}
+	}
+	go_on_leaf(address, thread, patch);
+}
+
+/* Tail of the stub of others, with the program's first three arguments. */
+DIRECT uint64_t tm_usual_free(uint64_t address, uint64_t second, uint64_t third, uint64_t none,
 			      struct tm_thread *thread, const struct tm_patch *patch)
 {
 	uint64_t size;
 
-	/* What the original will read of the block, it waits for at the same time as we do. */
-	tm_prefetch((const void *)(address - sizeof(uint64_t)));
+	expect(address);
 	if (likely(address)) {
-		store_relaxed(&thread->state, THREAD_IN_USUAL);
-		if (unlikely(thread->seen != load_relaxed(&tm_recall_base) ||
-			     !table_take_usual((struct tm_generation *)thread->generation,
-					       thread->owner, address, &size)))
-			return free_further(address, second, third, thread, patch);
-		if (counter_empties((struct tm_counter *)thread->counter, size))
-			return tell_and_free(address, second, third, thread, patch);
+		if (unlikely(!take(thread, address, &size)))
+			take_further(thread, address);
+		else if (counter_empties((struct tm_counter *)thread->counter, size))
+			tell_less(thread);
 	}
-	return call_guarded(address, second, third, thread, patch);
+	return tm_usual_guarded(address, second, third, none, thread, patch);
 }

@@ -69,8 +69,8 @@ THROWING = ("_Znwm", "_Znam", "_ZnwmSt11align_val_t", "_ZnamSt11align_val_t")
 # Functions known to call no other of these, by how the name of their library begins.  glibc's
 # realloc and memalign may call its malloc.
 _LEAVES = {
-    "libc.so.6": ("malloc", "calloc"),
-    "libjemalloc.so": ("malloc", "calloc", "realloc"),
+    "libc.so.6": ("malloc", "calloc", "free"),
+    "libjemalloc.so": ("malloc", "calloc", "realloc", "free"),
 }
 
 

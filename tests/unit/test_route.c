@@ -20,6 +20,7 @@ STUB(tm_entry_free);
 STUB(tm_entry_realloc);
 STUB(tm_entry_usual_alloc);
 STUB(tm_entry_usual_free);
+STUB(tm_entry_usual_free_leaf);
 STUB(tm_sampled_malloc);
 STUB(tm_sampled_malloc_guarded);
 STUB(tm_sampled_malloc_words);
@@ -103,6 +104,9 @@ static void every_block(void **state)
 	assert_leads(ALIGNED, tm_entry_alloc);
 	assert_int_equal(patches[STORE].entry, FIRST_ENTRY);
 	assert_int_equal(patches[LOADER].entry, FIRST_ENTRY);
+	patches[FREE].is_leaf = 1;
+	tm_route_all();
+	assert_leads(FREE, tm_entry_usual_free_leaf);
 	patches[CALLOC].keeps_registers = 1;
 	patches[CALLOC].entry = FIRST_ENTRY;
 	patches[FREE].domain = patches[MALLOC].domain = 100;

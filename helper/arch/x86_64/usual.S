@@ -7,7 +7,8 @@
  * r11 holds the address of the struct tm_patch, 24 is the place of `original`
  * in it.  May use before the call of the original: rax and r10, which hold
  * nothing when a function that is not variadic is entered (System V ABI, 3.2.1);
- * in a function that frees also rcx and r8, as none has more arguments than three.
+ * in a function that frees also rcx, r8 and r9, as none has more arguments than three; in
+ * free itself rsi and rdx.
  * The offsets are asserted in usual.c.
  */
 #include "function.inc"
@@ -15,41 +16,36 @@
 
 	.text
 
-	.macro	usual shape
-	.globl	tm_entry_usual_\shape
-	.hidden	tm_entry_usual_\shape
-	.type	tm_entry_usual_\shape, @function
-	.balign	16
-tm_entry_usual_\shape:
-	.cfi_startproc
+	/* Begins a stub of a shape; the thread's record is in a register. */
+	.macro	usual name, shape, thread, half
+	function tm_entry_usual_\name
 	.cfi_personality 0x1b, tm_personality /* as in entry.S */
 	endbr64
-	find_thread %r10, %r10d, tm_entry_\shape
-	cmpl	$0, (%r10) /* state: THREAD_OUTSIDE */
+	find_thread \thread, \half, tm_entry_\shape
+	cmpl	$0, (\thread) /* state: THREAD_OUTSIDE */
 	jne	1f
 	.endm
 
 	/* Inside another function of the domain: on in the function itself. */
-	.macro	end_usual shape
-1:	cmpl	$4, (%r10) /* THREAD_IN_USUAL */
+	.macro	end_usual name, shape, thread
+1:	cmpl	$4, (\thread) /* THREAD_IN_USUAL */
 	je	2f
-	cmpl	$2, (%r10) /* THREAD_IN_ORIGINAL */
+	cmpl	$2, (\thread) /* THREAD_IN_ORIGINAL */
 	jne	3f
-	cmpl	$0, 32(%r10) /* domain */
+	cmpl	$0, 32(\thread) /* domain */
 	jne	3f
-2:	cmpq	%rsp, 16(%r10) /* is_abandoned() */
+2:	cmpq	%rsp, 16(\thread) /* is_abandoned() */
 	jbe	3f
 	jmp	*24(%r11)
 3:	jmp	tm_entry_\shape
-	.cfi_endproc
-	.size	tm_entry_usual_\shape, . - tm_entry_usual_\shape
+	end	tm_entry_usual_\name
 	.endm
 
 	/*
 	 * One word of stack: the rest is in the record.  Where the function has returned a
 	 * block, tm_usual_alloc returns it to the caller.
 	 */
-	usual	alloc
+	usual	alloc, alloc, %r10, %r10d
 	movq	%rsp, 16(%r10) /* entry */
 	movl	$4, (%r10) /* THREAD_IN_USUAL */
 	movq	%rdi, 56(%r10) /* size */
@@ -65,13 +61,35 @@ tm_entry_usual_\shape:
 	movl	$0, (%rdi) /* THREAD_OUTSIDE */
 	ret
 	.cfi_restore_state
-	end_usual alloc
+	end_usual alloc, alloc, %r10
 
-	usual	free
-	movq	%r10, %rcx
-	movq	%r11, %r8
+	/* One that is known to call no other of its domain; free(3), so it has one argument. */
+	usual	free_leaf, free, %rsi, %esi
+	movq	%r11, %rdx
+	jmp	tm_usual_free_leaf
+	end_usual free_leaf, free, %rsi
+
+	usual	free, free, %r8, %r8d
+	movq	%r11, %r9
 	jmp	tm_usual_free
-	end_usual free
+	end_usual free, free, %r8
+
+	/*
+	 * uint64_t tm_usual_guarded(…, struct tm_thread *thread, const struct tm_patch *patch),
+	 * r8 and r9: the function itself, with its first three arguments and the guard on.
+	 */
+	function tm_usual_guarded
+	.cfi_personality 0x1b, tm_personality
+	movq	%rsp, 16(%r8) /* entry */
+	movl	$4, (%r8) /* THREAD_IN_USUAL */
+	pushq	%r8
+	.cfi_adjust_cfa_offset 8
+	call	*24(%r9)
+	popq	%r8
+	.cfi_adjust_cfa_offset -8
+	movl	$0, (%r8) /* THREAD_OUTSIDE */
+	ret
+	end	tm_usual_guarded
 
 	/*
 	 * uint64_t tm_usual_further(struct tm_thread *thread, uint64_t address): where
