@@ -181,7 +181,7 @@ test: deps-test ## run every test; the last line counts them (TESTS='name …' p
 # Code is read as 16-bit words at odd addresses, as x86-64 allows.  The tests of the
 # unwinder and of the module list look at the process itself, which a sanitizer changes.
 SANITIZE  := -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined
-SANITIZED := $(filter-out %/test_unwind %/test_modules,$(patsubst %.c,%,$(wildcard tests/unit/test_*.c)))
+SANITIZED := $(filter-out %/test_unwind %/test_modules %/test_links,$(patsubst %.c,%,$(wildcard tests/unit/test_*.c)))
 sanitize: deps-test ## run the unit tests under the address and undefined behaviour sanitizers
 	+@$(MAKE) --no-print-directory B=$B/sanitize WARNINGS='$(WARNINGS) $(SANITIZE)' \
 		$(SANITIZED:%=$B/sanitize/%)

@@ -272,7 +272,7 @@ long tm_control_map(uint64_t address, uint64_t size)
 
 long tm_control_tell_eh_frame(uint64_t object, uint64_t eh_frame)
 {
-	return tm_maps_tell_eh_frame(object, eh_frame) ? 0 : -TM_ENOMEM;
+	return tm_object_tell_eh_frame(object, eh_frame) ? 0 : -TM_ENOMEM;
 }
 
 long tm_control_map_text(uint64_t size)

@@ -353,12 +353,13 @@ uint64_t tm_hook_unmap(const struct tm_entry *entry)
 /* The loader's list of objects changes, or has changed: see modules.c. */
 uint64_t tm_hook_loader(const struct tm_entry *entry)
 {
+	bool notice = patch_of(entry)->length; /* of the loader's work, not dlclose itself */
 	uint64_t result;
 
-	tm_modules_loader_event();
+	tm_modules_loader_event(notice);
 	result = tm_call_original(entry, patch_of(entry));
-	if (!patch_of(entry)->length) /* dlclose itself, not the loader's notice of its work */
-		tm_modules_loader_event();
+	if (!notice)
+		tm_modules_loader_event(false);
 	return result;
 }
 

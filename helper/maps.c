@@ -1,14 +1,11 @@
 /*
- * Reads /proc/self/maps and groups its mappings into modules.
+ * Reads the memory map, or a part of it, and groups its mappings into modules.
  *
- * Raw system calls; its buffers are static, under the modules lock.  Program
- * headers are read through /proc/self/mem, so that a mapping that goes in the
- * meantime is an error and not a fault.
+ * Raw system calls; its buffers are static, under the modules lock.  Uses object.c
+ * for what an object's headers tell.
  */
 #include "modules.h"
 #include "sys.h"
-#include "track.h"
-#include "unwind.h"
 
 /* First and last byte of the helper's own .eh_frame_hdr, from the linker. */
 extern const uint8_t tm_eh_frame_hdr_start[] TM_HIDDEN;
@@ -21,17 +18,18 @@ struct mapping {
 	uint32_t name_size;
 };
 
-/* The file being read, line by line. */
+/* The file being read, line by line, or asked for one mapping after another. */
 struct lines {
 	int fd;         /* negative: the text that the debugger gave */
+	bool asked;     /* by PROCMAP_QUERY, … */
+	bool begun;     /* … which answered before, … */
+	uint64_t next;  /* … from this address on */
 	uint64_t given; /* how much of that was taken */
 	uint32_t at, used;
 	char text[8192];
 };
 
 static struct lines lines;
-static uint8_t page[TM_PAGE];       /* the first page of an object … */
-static uint8_t other_page[TM_PAGE]; /* … and notes that are not in it */
 
 static long open_proc(const char *of_thread, const char *of_process)
 {
@@ -53,7 +51,19 @@ void tm_maps_use(const char *text, uint64_t size)
 	given.size = size;
 }
 
-static long lines_open(void)
+/* A kernel before Linux 6.11, or a filter: the text has to be read. */
+static bool is_text_only;
+
+bool tm_maps_can_ask(void)
+{
+	return !load_relaxed(&is_text_only);
+}
+
+/*
+ * Begins with the first mapping for low == 0.  Otherwise those that end at or below
+ * low may be left out.
+ */
+static long lines_open(uint64_t low)
 {
 	long fd = -1;
 
@@ -63,6 +73,9 @@ static long lines_open(void)
 			return fd;
 	}
 	lines.fd = (int)fd;
+	lines.asked = low && !given.text && !is_text_only;
+	lines.begun = false;
+	lines.next = low;
 	lines.given = 0;
 	lines.at = lines.used = 0;
 	return 0;
@@ -141,8 +154,53 @@ static void skip_field(const char **at, const char *end)
 		(*at)++;
 }
 
+#define QUERY UINT32_C(0xc0686611) /* PROCMAP_QUERY of <linux/fs.h> */
+#define QUERY_COVERING_OR_NEXT 0x10u
+#define QUERY_READABLE 1u
+#define QUERY_EXECUTABLE 4u
+
+struct query {
+	uint64_t size, flags, address;
+	uint64_t start, end, protection, page_size, offset, inode;
+	uint32_t device_major, device_minor, name_size, build_id_size;
+	uint64_t name, build_id;
+};
+
+_Static_assert(sizeof(struct query) == (QUERY >> 16 & 0x3fff), "as its request says");
+
+/* The same from the kernel's answer.  -ERANGE where the text would say something else. */
+static long ask_mapping(struct mapping *ret)
+{
+	static struct query query;
+	uint32_t i;
+	long result;
+
+	tm_memset(&query, 0, sizeof(query));
+	query.size = sizeof(query);
+	query.flags = QUERY_COVERING_OR_NEXT;
+	query.address = lines.next;
+	query.name = (uint64_t)lines.text;
+	query.name_size = TM_PAGE; /* PATH_MAX */
+	result = sys_ioctl(lines.fd, QUERY, &query);
+	if (result < 0)
+		return result == -TM_ENOENT ? 0 : result;
+	lines.next = query.end;
+	lines.begun = true;
+	ret->start = query.start;
+	ret->end = query.end;
+	ret->offset = query.offset;
+	ret->readable = query.protection & QUERY_READABLE;
+	ret->executable = query.protection & QUERY_EXECUTABLE;
+	ret->name = lines.text;
+	ret->name_size = query.name_size ? query.name_size - 1 : 0;
+	for (i = 0; i < ret->name_size; i++)
+		if (lines.text[i] == '\n')
+			return -TM_ERANGE;
+	return ret->end > ret->start ? 1 : -TM_EINVAL;
+}
+
 /* start-end perms offset device inode name.  1 for a mapping, 0 at the end, or an error. */
-static long next_mapping(struct mapping *ret)
+static long read_mapping(struct mapping *ret)
 {
 	const char *at, *end;
 	long length = next_line(&at);
@@ -167,10 +225,26 @@ static long next_mapping(struct mapping *ret)
 	return ret->end > ret->start ? 1 : -TM_EINVAL;
 }
 
+static long next_mapping(struct mapping *ret)
+{
+	if (lines.asked) {
+		bool begun = lines.begun;
+		long result = ask_mapping(ret);
+
+		if (result >= 0)
+			return result;
+		if (begun || result == -TM_ERANGE)
+			return -TM_ERANGE;
+		store_relaxed(&is_text_only, true);
+		lines.asked = false;
+	}
+	return read_mapping(ret);
+}
+
 long tm_maps_measure(uint32_t *ret_lines, uint32_t *ret_names)
 {
 	static struct mapping mapping;
-	long result = lines_open();
+	long result = lines_open(0);
 
 	*ret_lines = *ret_names = 0;
 	if (result < 0)
@@ -181,172 +255,6 @@ long tm_maps_measure(uint32_t *ret_lines, uint32_t *ret_names)
 	}
 	lines_close();
 	return result;
-}
-
-/* ---- what an object's own headers tell -------------------------------- */
-
-#define ELF_IDENT UINT64_C(0x00010102464c457f) /* class 64, little endian, version 1 */
-#define ELF_IDENT_MASK UINT64_C(0x00ffffffffffffff)
-#define ELF_TYPE_EXEC 2
-#define ELF_TYPE_DYN 3
-#define ELF_MACHINE_X86_64 62
-#define ELF_LOAD 1u
-#define ELF_NOTE 4u
-#define ELF_GNU_EH_FRAME 0x6474e550u
-#define ELF_NOTE_BUILD_ID 3u
-
-struct elf_header {
-	uint8_t ident[16];
-	uint16_t type, machine;
-	uint32_t version;
-	uint64_t entry, phoff, shoff;
-	uint32_t flags;
-	uint16_t size, phentsize, phnum, shentsize, shnum, shstrndx;
-};
-
-struct elf_segment {
-	uint32_t type, flags;
-	uint64_t offset, vaddr, paddr, filesz, memsz, align;
-} __attribute__((packed));
-
-/* Reads this process's memory; mem is /proc/self/mem, or negative without. */
-bool tm_maps_peek(int mem, uint64_t address, void *ret, uint64_t size)
-{
-	uint64_t at;
-
-	if (mem >= 0)
-		return sys_pread(mem, ret, size, address) == (long)size;
-	for (at = address & ~UINT64_C(7); at < address + size; at += 8)
-		if ((at == (address & ~UINT64_C(7)) || at % TM_PAGE == 0) && !tm_is_readable(at))
-			return false;
-	tm_memcpy(ret, (const void *)address, size);
-	return true;
-}
-
-static uint32_t word_at(const uint8_t *bytes)
-{
-	uint32_t value;
-
-	__builtin_memcpy(&value, bytes, sizeof(value));
-	return value;
-}
-
-/* Takes the build-id from a note segment, and the trackers' place, if they are there. */
-static TM_NOINLINE void read_notes(int mem, struct tm_module *module, uint64_t address,
-				   uint64_t size)
-{
-	uint64_t offset = address - module->start, at = 0;
-	const uint8_t *bytes = other_page;
-
-	if (size > TM_PAGE)
-		size = TM_PAGE;
-	if (offset <= TM_PAGE - size)
-		bytes = &page[offset];
-	else if (!tm_maps_peek(mem, address, other_page, size))
-		return;
-	while (size - at >= 16) {
-		uint64_t name_size = word_at(&bytes[at]), length = word_at(&bytes[at + 4]);
-		uint64_t content = at + 12 + ((name_size + 3) & ~UINT64_C(3));
-
-		if (content > size || length > size - content)
-			return;
-		if (word_at(&bytes[at + 8]) == ELF_NOTE_BUILD_ID && name_size == 4 &&
-		    word_at(&bytes[at + 12]) == 0x00554e47 && length <= sizeof(module->build_id)) {
-			module->build_id_size = (uint32_t)length;
-			tm_memcpy(module->build_id, &bytes[content], length);
-		} else if (word_at(&bytes[at + 8]) == TM_NOTE_TRACKER && name_size == 3 &&
-			   word_at(&bytes[at + 12]) == TM_NOTE_NAME && length == 8) {
-			tm_track_found(mem, address + content +
-						    tm_stack_word((uint64_t)&bytes[content]));
-		}
-		at = content + ((length + 3) & ~UINT64_C(3));
-		if (at > size)
-			return;
-	}
-}
-
-/* Objects without .eh_frame_hdr: where the debugger found their .eh_frame. */
-#define MAX_FRAMES_TOLD 64u
-
-static struct {
-	uint64_t object, eh_frame;
-} told[MAX_FRAMES_TOLD];
-
-bool tm_maps_tell_eh_frame(uint64_t object, uint64_t eh_frame)
-{
-	uint32_t i;
-
-	for (i = 0; i < MAX_FRAMES_TOLD; i++) {
-		if (told[i].object && told[i].object != object)
-			continue;
-		told[i].object = object;
-		told[i].eh_frame = eh_frame;
-		return true;
-	}
-	return false;
-}
-
-static uint64_t eh_frame_told(uint64_t object)
-{
-	uint32_t i;
-
-	for (i = 0; i < MAX_FRAMES_TOLD && told[i].object; i++)
-		if (told[i].object == object)
-			return told[i].eh_frame;
-	return 0;
-}
-
-#define MAX_NOTES 4u
-
-static struct {
-	uint64_t address, size;
-} notes[MAX_NOTES];
-
-/* Fills in a module from the ELF header at its start.  False when there is none. */
-static TM_NOINLINE bool read_elf(int mem, struct tm_module *module)
-{
-	const struct elf_header *header = (const struct elf_header *)page;
-	uint64_t low = ~UINT64_C(0), high = 0, phoff;
-	uint32_t i, count, note_count = 0;
-
-	if (!tm_maps_peek(mem, module->start, page, sizeof(page)) ||
-	    (tm_stack_word((uint64_t)page) & ELF_IDENT_MASK) != ELF_IDENT ||
-	    header->machine != ELF_MACHINE_X86_64 ||
-	    (header->type != ELF_TYPE_EXEC && header->type != ELF_TYPE_DYN) ||
-	    header->phentsize != sizeof(struct elf_segment) ||
-	    header->phoff > sizeof(page) - header->phnum * sizeof(struct elf_segment))
-		return false;
-	count = header->phnum;
-	phoff = header->phoff;
-	for (i = 0; i < count; i++) {
-		const struct elf_segment *segment =
-			(const struct elf_segment *)&page[phoff + i * sizeof(*segment)];
-
-		if (segment->type == ELF_LOAD) {
-			if (segment->vaddr < low)
-				low = segment->vaddr;
-			if (segment->vaddr + segment->memsz > high)
-				high = segment->vaddr + segment->memsz;
-		} else if (segment->type == ELF_GNU_EH_FRAME) {
-			module->eh_frame_hdr = segment->vaddr;
-			module->eh_frame_hdr_size = segment->memsz;
-		} else if (segment->type == ELF_NOTE && note_count < MAX_NOTES) {
-			notes[note_count].address = segment->vaddr;
-			notes[note_count++].size = segment->memsz;
-		}
-	}
-	low &= ~(uint64_t)(TM_PAGE - 1);
-	if (high <= low || high - low > UINT64_C(1) << 40)
-		return false;
-	module->bias = module->start - low;
-	module->end = module->bias + ((high + TM_PAGE - 1) & ~(uint64_t)(TM_PAGE - 1));
-	if (module->eh_frame_hdr)
-		module->eh_frame_hdr += module->bias;
-	else
-		module->eh_frame_hdr = eh_frame_told(module->start);
-	for (i = 0; i < note_count; i++)
-		read_notes(mem, module, module->bias + notes[i].address, notes[i].size);
-	return true;
 }
 
 /* ---- grouping --------------------------------------------------------- */
@@ -414,10 +322,8 @@ static void finish_module(struct grouping *group)
 		return;
 	if (!module->cfi_end)
 		module->eh_frame_hdr = module->eh_frame_hdr_size = 0;
-	if (!module->text_end) {
-		tm_memset(module, 0, sizeof(*module));
+	if (!module->text_end)
 		group->build->count--;
-	}
 	group->module = NULL;
 }
 
@@ -473,15 +379,17 @@ static bool begin_module(struct grouping *group, const struct mapping *mapping)
 	if (build->count == build->room)
 		return false;
 	module = &build->modules[build->count];
+	tm_memset(module, 0, sizeof(*module));
 	module->start = mapping->start;
 	module->end = mapping->end;
 	group->is_object = true;
 	if (helper)
 		describe_helper(module);
-	else if (!may_begin_object(mapping) || !read_elf(group->mem, module))
+	else if (!may_begin_object(mapping) || !tm_object_read(group->mem, module))
 		group->is_object = false;
 	if (!group->is_object && !mapping->executable)
 		return true;
+	build->nodes[build->count] = group->is_object && !helper ? 0 : TM_NODE_NONE;
 	build->count++;
 	group->module = module;
 	group->run_start = group->run_end = mapping->start;
@@ -492,46 +400,79 @@ static bool begin_module(struct grouping *group, const struct mapping *mapping)
 	return true;
 }
 
-static TM_NOINLINE bool group_mapping(struct grouping *group, const struct mapping *mapping)
+/* Whether the mapping belongs to the module that was begun last. */
+static bool is_part(const struct grouping *group, const struct mapping *mapping)
 {
-	struct tm_module *module = group->module;
+	const struct tm_module *module = group->module;
 
-	if (mapping->end > UINT64_C(1) << TM_ADDRESS_BITS)
-		return true; /* the kernel's: vsyscall */
-	if (module && group->is_object && mapping->start < module->end) {
-		if (mapping->name_size == 0 || has_name(group->build, module, mapping)) {
-			add_mapping(group, mapping);
-			return true;
-		}
-		module->end = mapping->start; /* it was less than its headers say */
-	} else if (module && !group->is_object && mapping->start == module->end &&
-		   mapping->executable && !is_helper(mapping) &&
-		   has_name(group->build, module, mapping)) {
-		module->end = mapping->end;
-		add_mapping(group, mapping);
-		return true;
-	}
-	finish_module(group);
-	return begin_module(group, mapping);
+	if (!module)
+		return false;
+	if (group->is_object)
+		return mapping->start < module->end &&
+		       (mapping->name_size == 0 || has_name(group->build, module, mapping));
+	return mapping->start == module->end && mapping->executable && !is_helper(mapping) &&
+	       has_name(group->build, module, mapping);
 }
 
-long tm_maps_read(struct tm_module_build *build)
+static TM_NOINLINE void extend_module(struct grouping *group, const struct mapping *mapping)
+{
+	if (!group->is_object)
+		group->module->end = mapping->end;
+	add_mapping(group, mapping);
+}
+
+/* All mappings from `from` on, to the end or to the first that is of no use. */
+static long group_mappings(struct grouping *group, const struct tm_maps_part *part,
+			   uint64_t *ret_high)
+{
+	static struct mapping mapping;
+	bool first = part->low;
+	long result;
+
+	*ret_high = UINT64_MAX;
+	while ((result = next_mapping(&mapping)) > 0) {
+		if (mapping.end > UINT64_C(1) << TM_ADDRESS_BITS)
+			continue; /* the kernel's: vsyscall */
+		if (mapping.end <= part->low)
+			continue;
+		if (mapping.start < part->low)
+			return -TM_ERANGE;
+		if (is_part(group, &mapping)) {
+			extend_module(group, &mapping);
+			continue;
+		}
+		/* An object may be less than its headers say. */
+		if (group->module && group->is_object && mapping.start < group->module->end)
+			group->module->end = mapping.start;
+		finish_module(group);
+		if (mapping.start > part->address) {
+			*ret_high = mapping.start;
+			return 0;
+		}
+		if (mapping.name_size && mapping.name[0] == '/') {
+			/* The rest of an object that begins below, perhaps. */
+			if (mapping.offset && (first || (part->low && mapping.executable)))
+				return -TM_ERANGE;
+			first = false;
+		}
+		if (!begin_module(group, &mapping))
+			return -TM_EAGAIN;
+	}
+	return result;
+}
+
+long tm_maps_read(struct tm_module_build *build, const struct tm_maps_part *part,
+		  uint64_t *ret_high)
 {
 	static struct grouping group;
-	static struct mapping mapping;
-	long result = lines_open();
+	long result = lines_open(part->low);
 
 	if (result < 0)
 		return result;
 	group.build = build;
 	group.module = NULL;
 	group.mem = (int)open_proc("/proc/thread-self/mem", "/proc/self/mem");
-	while ((result = next_mapping(&mapping)) > 0) {
-		if (!group_mapping(&group, &mapping)) {
-			result = -TM_EAGAIN;
-			break;
-		}
-	}
+	result = group_mappings(&group, part, ret_high);
 	finish_module(&group);
 	if (group.mem >= 0)
 		sys_close(group.mem);

@@ -18,6 +18,7 @@
 #define TM_ENOMEM 12
 #define TM_EFAULT 14
 #define TM_EINVAL 22
+#define TM_ERANGE 34
 
 #define TM_PROT_READ 1
 #define TM_PROT_WRITE 2
@@ -80,6 +81,11 @@ static inline long sys_pread(int fd, void *buffer, size_t size, uint64_t offset)
 static inline long sys_pwrite(int fd, const void *buffer, size_t size, uint64_t offset)
 {
 	return sys_other(18, fd, (long)buffer, (long)size, (long)offset);
+}
+
+static inline long sys_ioctl(int fd, uint32_t request, void *argument)
+{
+	return sys_other(16, fd, (long)request, (long)argument, 0);
 }
 
 static inline long sys_openat(int directory, const char *path, int flags)

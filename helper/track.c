@@ -80,7 +80,8 @@ void tm_track_found(int mem, uint64_t variable)
 	int writable;
 
 	if (load_acquire(&tm_header.state) != TM_STATE_TRACING || variable % 8 ||
-	    !tm_maps_peek(mem, variable, &now, sizeof(now)) || is_ours(&now) || !list_add(variable))
+	    !tm_object_peek(mem, variable, &now, sizeof(now)) || is_ours(&now) ||
+	    !list_add(variable))
 		return;
 	writable = (int)open_mem(TM_O_RDWR);
 	write_tracker(writable, variable, &ours);
@@ -103,7 +104,7 @@ void tm_track_stop(void)
 		return;
 	mem = (int)open_mem(TM_O_RDWR);
 	for (i = 0; i < count; i++)
-		if (tm_maps_peek(mem, filled[i], &now, sizeof(now)) && is_ours(&now))
+		if (tm_object_peek(mem, filled[i], &now, sizeof(now)) && is_ours(&now))
 			write_tracker(mem, filled[i], &none);
 	if (mem >= 0)
 		sys_close(mem);

@@ -66,38 +66,48 @@ void tm_unwind_forget_rules(void)
 /* mov $15, %rax; syscall: what a signal handler returns to, in any C library. */
 static TM_NOINLINE bool is_signal_restorer(uint64_t address)
 {
-	const struct tm_module *module = tm_modules_find(address);
+	struct tm_module module;
 
-	if (!module || !tm_module_executes(module, address) || module->text_end - address < 9 ||
-	    !tm_is_readable(address) || !tm_is_readable(address + 1))
+	if (!tm_modules_find(address, &module) || !tm_module_executes(&module, address) ||
+	    module.text_end - address < 9 || !tm_is_readable(address) ||
+	    !tm_is_readable(address + 1))
 		return false;
 	return tm_stack_word(address) == UINT64_C(0x0f0000000fc0c748) &&
 	       ((const uint8_t *)address)[8] == 0x05;
+}
+
+/*
+ * The call frame rows of the module that pc is executable in; hdr is 0 when it has none.
+ * False when there is no such module.
+ */
+static TM_NOINLINE bool find_section(uint64_t pc, struct tm_cfi_section *ret)
+{
+	struct tm_module module;
+
+	if (!tm_modules_find(pc, &module) || !tm_module_executes(&module, pc))
+		return false;
+	ret->hdr = module.eh_frame_hdr;
+	ret->hdr_size = module.eh_frame_hdr_size;
+	ret->low = module.cfi_start;
+	ret->high = module.cfi_end;
+	return true;
 }
 
 uint64_t tm_unwind_rule(struct tm_unwinder *unwinder)
 {
 	uint64_t key = unwinder->walk.key;
 	uint64_t pc = key - 1;
-	const struct tm_module *module = tm_modules_find(pc);
 	struct tm_cfi_section section;
 
-	if (!module || !tm_module_executes(module, pc)) {
+	if (!find_section(pc, &section)) {
 		/* A restorer is never called: it may begin its mapping. */
 		if (!unwinder->walk.exact && is_signal_restorer(key))
 			return TM_RULE_SIGNAL;
-		module = tm_modules_on_unknown(pc);
-		if (!module || !tm_module_executes(module, pc))
+		if (!tm_modules_on_unknown(pc) || !find_section(pc, &section))
 			return TM_RULE_OUTSIDE;
 	}
-	if (module->eh_frame_hdr && tm_is_readable(module->eh_frame_hdr)) {
-		section.hdr = module->eh_frame_hdr;
-		section.hdr_size = module->eh_frame_hdr_size;
-		section.low = module->cfi_start;
-		section.high = module->cfi_end;
-		if (tm_cfi_find(&unwinder->cfi, &section, pc))
-			return tm_cfi_compile(&unwinder->cfi, pc);
-	}
+	if (section.hdr && tm_is_readable(section.hdr) && tm_cfi_find(&unwinder->cfi, &section, pc))
+		return tm_cfi_compile(&unwinder->cfi, pc);
 	if (!unwinder->walk.exact && is_signal_restorer(key))
 		return TM_RULE_SIGNAL;
 	return TM_RULE_NONE;

@@ -315,13 +315,13 @@ struct tm_module {
 };
 
 /*
- * A list of modules sorted by start, constant once it is published.
+ * A list of modules sorted by start, constant while the header leads to it.
  * struct tm_module[count] follow it, then the names.
  */
 struct tm_module_list {
 	uint32_t count;
 	uint32_t names_size; /* bytes of names, behind the array */
-	uint64_t previous;   /* older list, or 0 */
+	uint64_t reserved;
 };
 
 /* ---- patches ---------------------------------------------------------- */

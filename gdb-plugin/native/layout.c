@@ -108,7 +108,7 @@ static const struct field fields[] = {
 	STRUCT(tm_module_list),
 	FIELD(tm_module_list, count),
 	FIELD(tm_module_list, names_size),
-	FIELD(tm_module_list, previous),
+	FIELD(tm_module_list, reserved),
 
 	STRUCT(tm_patch),
 	FIELD(tm_patch, function),

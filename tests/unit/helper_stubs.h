@@ -20,6 +20,7 @@ struct tm_header tm_header;
 struct tm_wiped tm_wiped_memory;
 uint64_t test_syscalls;        /* made by the code under test */
 void (*test_on_syscall)(void); /* called before each of them */
+long test_forbidden = -1;      /* the number of one that fails */
 
 long tm_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -27,8 +28,10 @@ long tm_syscall(long number, long a, long b, long c, long d, long e, long f)
 
 	if (test_on_syscall)
 		test_on_syscall();
-	result = syscall(number, a, b, c, d, e, f);
 	test_syscalls++;
+	if (number == test_forbidden)
+		return -EPERM;
+	result = syscall(number, a, b, c, d, e, f);
 	return result == -1 ? -errno : result;
 }
 

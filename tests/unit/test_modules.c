@@ -2,7 +2,8 @@
  * The list of modules of this process, against what the dynamic loader says,
  * as objects come and go.
  *
- * links: helper/modules.c helper/maps.c helper/stack.c helper/unwind.c
+ * links: helper/modules.c helper/maps.c
+ *        helper/object.c helper/lists.c helper/links.c helper/stack.c helper/unwind.c
  *        helper/fullwalk.c helper/cfi.c helper/rule.c helper/expression.c
  */
 #include <setjmp.h>
@@ -29,6 +30,23 @@
 static struct tm_module_list *current(void)
 {
 	return (struct tm_module_list *)tm_header.modules;
+}
+
+/* Where the list has what is found for pc; NULL when nothing is. */
+static const struct tm_module *find(uint64_t pc)
+{
+	const struct tm_module *modules = tm_module_array(current());
+	struct tm_module found;
+	uint32_t i;
+
+	if (!tm_modules_find(pc, &found))
+		return NULL;
+	for (i = 0; i < current()->count; i++)
+		if (modules[i].start == found.start)
+			break;
+	assert_true(i < current()->count);
+	assert_memory_equal(&found, &modules[i], sizeof(found));
+	return &modules[i];
 }
 
 static const char *path_of(const struct tm_module *module)
@@ -64,7 +82,7 @@ static int check_object(struct dl_phdr_info *info, size_t size, void *data)
 		if (segment->p_flags & PF_X)
 			text = info->dlpi_addr + segment->p_vaddr;
 	}
-	module = tm_modules_find(text);
+	module = find(text);
 	assert_non_null(module);
 	assert_int_equal(module->bias, info->dlpi_addr);
 	assert_int_equal(module->start, page_down(info->dlpi_addr + low));
@@ -115,19 +133,19 @@ static void the_list_is_sorted_and_disjoint(void **state)
 		if (modules[i].text_end == 0) {
 			/* A file that went is there for its name alone. */
 			assert_int_equal(modules[i].cfi_end, 0);
-			assert_null(tm_modules_find(modules[i].start));
+			assert_null(find(modules[i].start));
 			continue;
 		}
 		assert_true(modules[i].start <= modules[i].text_start);
 		assert_true(modules[i].text_start < modules[i].text_end);
 		assert_true(modules[i].text_end <= modules[i].end);
-		assert_ptr_equal(tm_modules_find(modules[i].start), &modules[i]);
-		assert_ptr_equal(tm_modules_find(modules[i].end - 1), &modules[i]);
-		assert_ptr_not_equal(tm_modules_find(modules[i].start - 1), &modules[i]);
-		assert_ptr_not_equal(tm_modules_find(modules[i].end), &modules[i]);
+		assert_ptr_equal(find(modules[i].start), &modules[i]);
+		assert_ptr_equal(find(modules[i].end - 1), &modules[i]);
+		assert_ptr_not_equal(find(modules[i].start - 1), &modules[i]);
+		assert_ptr_not_equal(find(modules[i].end), &modules[i]);
 	}
-	assert_null(tm_modules_find(0));
-	assert_null(tm_modules_find(UINT64_MAX));
+	assert_null(find(0));
+	assert_null(find(UINT64_MAX));
 }
 
 static void the_vdso_has_rows(void **state)
@@ -136,7 +154,7 @@ static void the_vdso_has_rows(void **state)
 
 	(void)state;
 	tm_modules_refresh();
-	module = tm_modules_find(getauxval(AT_SYSINFO_EHDR) + 64);
+	module = find(getauxval(AT_SYSINFO_EHDR) + 64);
 	assert_non_null(module);
 	assert_string_equal(path_of(module), "[vdso]");
 	assert_true(module->eh_frame_hdr != 0);
@@ -148,7 +166,7 @@ static void build_ids_are_read(void **state)
 
 	(void)state;
 	tm_modules_refresh();
-	module = tm_modules_find((uint64_t)dlsym(RTLD_DEFAULT, "qsort"));
+	module = find((uint64_t)dlsym(RTLD_DEFAULT, "qsort"));
 	assert_non_null(module);
 	assert_int_equal(module->build_id_size, 20);
 	assert_non_null(strstr(path_of(module), "libc"));
@@ -176,7 +194,7 @@ static void executable_memory_of_no_object_is_listed_once(void **state)
 	(void)state;
 	mprotect(code + 4096, 4096, PROT_READ | PROT_EXEC);
 	tm_modules_refresh();
-	module = tm_modules_find((uint64_t)code + 4096);
+	module = find((uint64_t)code + 4096);
 	assert_non_null(module);
 	assert_int_equal(module->start, (uint64_t)code + 4096);
 	assert_int_equal(module->end, (uint64_t)code + 8192);
@@ -184,7 +202,7 @@ static void executable_memory_of_no_object_is_listed_once(void **state)
 	assert_string_equal(path_of(module), "");
 	mprotect(code, 3 * 4096, PROT_READ);
 	tm_modules_refresh();
-	assert_null(tm_modules_find((uint64_t)code + 4096));
+	assert_null(find((uint64_t)code + 4096));
 	munmap(code, 3 * 4096);
 }
 
@@ -203,10 +221,10 @@ static void many_more_than_there_were_are_found(void **state)
 		mprotect(code + i * 8192, 4096, PROT_READ | PROT_EXEC);
 	assert_int_equal(tm_modules_refresh(), 0);
 	for (i = 0; i < MANY; i++)
-		assert_non_null(tm_modules_find((uint64_t)code + (uint64_t)i * 8192));
+		assert_non_null(find((uint64_t)code + (uint64_t)i * 8192));
 	munmap(code, size);
 	assert_int_equal(tm_modules_refresh(), 0);
-	assert_null(tm_modules_find((uint64_t)code));
+	assert_null(find((uint64_t)code));
 }
 
 static void an_object_mapped_as_data_is_no_module(void **state)
@@ -217,7 +235,7 @@ static void an_object_mapped_as_data_is_no_module(void **state)
 	(void)state;
 	assert_ptr_not_equal(data, MAP_FAILED);
 	tm_modules_refresh();
-	assert_null(tm_modules_find((uint64_t)data + 100));
+	assert_null(find((uint64_t)data + 100));
 	objects_are_where_the_loader_says(state);
 	munmap(data, 65536);
 	close(fd);
@@ -239,13 +257,13 @@ static void the_loader_s_notice_is_followed(void **state)
 	function = (uint64_t)dlsym(library, SYMBOL);
 	tm_header.loader_events++;
 	tm_modules_follow_loader();
-	module = tm_modules_find(function);
+	module = find(function);
 	assert_non_null(module);
 	assert_non_null(strstr(path_of(module), LIBRARY));
 	dlclose(library);
 	tm_header.loader_events++;
 	tm_modules_follow_loader();
-	assert_null(tm_modules_find(function));
+	assert_null(find(function));
 	assert_int_equal(tm_modules_seen_events, tm_header.loader_events);
 }
 
@@ -276,7 +294,7 @@ static void objects_that_went_keep_their_names(void **state)
 		if (modules[i].start <= function && function < modules[i].end)
 			named = strstr(path_of(&modules[i]), LIBRARY) != NULL;
 	assert_true(named);
-	assert_null(tm_modules_find(function));
+	assert_null(find(function));
 }
 
 static void an_unknown_address_is_looked_for_once(void **state)
@@ -286,16 +304,16 @@ static void an_unknown_address_is_looked_for_once(void **state)
 
 	(void)state;
 	usleep(100000);
-	assert_null(tm_modules_on_unknown(address));
+	assert_false(tm_modules_on_unknown(address));
 	before = test_syscalls;
 	for (i = 0; i < 100; i++)
-		assert_null(tm_modules_on_unknown(address));
+		assert_false(tm_modules_on_unknown(address));
 	assert_true(test_syscalls - before <= 100); /* the clock's */
 }
 
 static void an_unknown_address_makes_new_memory_known(void **state)
 {
-	const struct tm_module *module = NULL;
+	bool found = false;
 	uint8_t *code;
 	int i;
 
@@ -303,11 +321,12 @@ static void an_unknown_address_makes_new_memory_known(void **state)
 	tm_modules_refresh();
 	code = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	/* Not before a multiple of the time that the last look took. */
-	for (i = 0; !module && i < 100000; i++) {
+	for (i = 0; !found && i < 100000; i++) {
 		usleep(1000);
-		module = tm_modules_on_unknown((uint64_t)code);
+		found = tm_modules_on_unknown((uint64_t)code);
 	}
-	assert_non_null(module);
+	assert_true(found);
+	assert_int_equal(find((uint64_t)code)->start, code);
 	munmap(code, 4096);
 	tm_modules_refresh();
 }
@@ -359,7 +378,7 @@ static void the_helper_s_image_has_its_own_rows(void **state)
 	tm_header.image_end = (uint64_t)image + 8192;
 	memset(tm_header.helper_build_id, 7, 20);
 	tm_modules_refresh();
-	module = tm_modules_find((uint64_t)image);
+	module = find((uint64_t)image);
 	assert_non_null(module);
 	assert_string_equal(path_of(module), "[tm]");
 	assert_int_equal(module->bias, image);
@@ -413,7 +432,7 @@ static void without_proc_the_old_list_stays(void **state)
 		if (chroot("/sys") != 0)
 			_exit(77);
 		_exit(tm_modules_refresh() == -TM_ENOENT && current() == before &&
-				      tm_modules_find((uint64_t)without_proc_the_old_list_stays)
+				      find((uint64_t)without_proc_the_old_list_stays)
 			      ? 0
 			      : 1);
 	}

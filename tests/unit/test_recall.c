@@ -4,6 +4,7 @@
  *
  * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
  *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
+ *        helper/object.c helper/lists.c helper/links.c
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -161,7 +162,7 @@ static void a_stack_that_differs_is_not_recalled(void **state)
 	assert_false(is_recalled(&made));
 	walk_made_stack(&made);
 	assert_true(is_recalled(&made));
-	tm_modules_loader_event();
+	tm_modules_loader_event(false);
 	assert_false(is_recalled(&made));
 }
 

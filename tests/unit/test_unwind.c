@@ -4,6 +4,7 @@
  *
  * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
  *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
+ *        helper/object.c helper/lists.c helper/links.c
  */
 #include "unwind_stacks.h"
 
