@@ -49,10 +49,10 @@ extern struct tm_header tm_header TM_HIDDEN;
  */
 struct tm_wiped {
 	uint32_t threads_lock;
-	uint32_t modules_lock; /* try only */
-	uint32_t thread_count; /* entries in use */
-	uint32_t numbers;      /* records made: the numbers given to threads */
-	uint32_t sweep;        /* where the search for dead threads goes on */
+	uint32_t modules_lock;    /* try only */
+	uint32_t thread_count;    /* entries in use */
+	uint32_t numbers;         /* records made: the numbers given to threads */
+	uint32_t sweep;           /* where the search for dead threads goes on */
 	uint32_t modules_readers; /* threads that look for something in a list */
 	struct tm_thread_entry threads[TM_MAX_THREADS];
 };
