@@ -11,7 +11,7 @@ from variants import BUILD, TmFromStart, Variant, run
 LIMIT = 1000000  # nanoseconds; while a pair seems to take longer there is another run …
 RUNS = 2, 5      # … at least and at most
 TIMEOUT = 600
-OBJECTS = 10, 100, 500
+OBJECTS = 10, 100, 1000
 
 
 class Repeated(Variant):
