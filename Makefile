@@ -128,7 +128,7 @@ $B/preload/preload_image.h: $B/tm-helper.so helper/preload-symbols
 	$(Q)helper/preload-symbols $< >$@
 
 $B/libtm-preload.so: $(wildcard helper/preload*.[ch]) helper/arch/x86_64/preload.S \
-		helper/usual.h include/tm_layout.h $B/preload/preload_image.h $B/preload/helper.bin $B/flags
+		include/tm_layout.h $B/preload/preload_image.h $B/preload/helper.bin $B/flags
 	@echo '  LINK  $@'
 	$(Q)$(CC) $(PRELOAD_FLAGS) -shared -Wl,-z,now,-z,noexecstack,-z,separate-code \
 		-Wl,--build-id -Wl,--hash-style=gnu -o $@ $(filter %.c %.S,$^)

@@ -6,7 +6,6 @@
  */
 #include "route.h"
 #include "sample.h"
-#include "usual.h"
 
 #define STUB(name) extern const uint8_t name[] TM_HIDDEN
 
@@ -14,6 +13,7 @@ STUB(tm_entry_alloc);
 STUB(tm_entry_free);
 STUB(tm_entry_realloc);
 STUB(tm_entry_usual_alloc);
+STUB(tm_entry_usual_calloc);
 STUB(tm_entry_usual_free);
 STUB(tm_entry_usual_free_leaf);
 STUB(tm_sampled_malloc);
@@ -99,6 +99,7 @@ static bool calls_no_other(const struct tm_patch *patch, const struct mode *mode
 static const void *stub_of(const struct tm_patch *patch, const struct mode *mode)
 {
 	bool leaf = calls_no_other(patch, mode);
+	bool usual = mode->all && patch->domain == TM_DOMAIN_MALLOC;
 	uint32_t size = patch->size_argument, count = patch->count_argument;
 
 	switch (patch->shape) {
@@ -107,7 +108,11 @@ static const void *stub_of(const struct tm_patch *patch, const struct mode *mode
 			return BY_KIND(tm_sampled_malloc);
 		if (mode->sampled && size == 1 && count == 0)
 			return BY_KIND(tm_sampled_calloc);
-		return mode->all && tm_is_usual(patch) ? tm_entry_usual_alloc : tm_entry_alloc;
+		if (usual && size == 0 && count == TM_NO_ARGUMENT)
+			return tm_entry_usual_alloc;
+		if (usual && size == 1 && count == 0)
+			return tm_entry_usual_calloc;
+		return tm_entry_alloc;
 	case TM_SHAPE_REALLOC:
 		if (mode->sampled && size == 1 && count == TM_NO_ARGUMENT &&
 		    patch->block_argument == 0)
@@ -116,7 +121,7 @@ static const void *stub_of(const struct tm_patch *patch, const struct mode *mode
 	case TM_SHAPE_FREE:
 		if (mode->sampled && patch->block_argument == 0)
 			return tm_sampled_free;
-		if (mode->all && tm_is_usual(patch))
+		if (usual && patch->block_argument == 0)
 			return patch->is_leaf ? tm_entry_usual_free_leaf : tm_entry_usual_free;
 		return tm_entry_free;
 	default:

@@ -19,6 +19,7 @@ STUB(tm_entry_alloc);
 STUB(tm_entry_free);
 STUB(tm_entry_realloc);
 STUB(tm_entry_usual_alloc);
+STUB(tm_entry_usual_calloc);
 STUB(tm_entry_usual_free);
 STUB(tm_entry_usual_free_leaf);
 STUB(tm_sampled_malloc);
@@ -97,7 +98,7 @@ static void every_block(void **state)
 	(void)state;
 	tm_route_all();
 	assert_leads(MALLOC, tm_entry_usual_alloc);
-	assert_leads(CALLOC, tm_entry_alloc);
+	assert_leads(CALLOC, tm_entry_usual_calloc);
 	assert_leads(REALLOC, tm_entry_realloc);
 	assert_leads(FREE, tm_entry_usual_free);
 	assert_leads(NEW, tm_entry_usual_alloc);

@@ -1,5 +1,5 @@
 /*
- * The entry stubs of the functions that nearly all calls go to (tm_is_usual()), to
+ * The entry stubs of malloc, calloc and free, and all that have their arguments, to
  * which their relays lead while every call is recorded (route.c).  They do without a
  * struct tm_entry, and say all that guard.h does in one word.  Whatever is not as
  * usual goes on in the stubs of entry.S.
@@ -45,10 +45,17 @@
 	 * One word of stack: the rest is in the record.  Where the function has returned a
 	 * block, tm_usual_alloc returns it to the caller.
 	 */
-	usual	alloc, alloc, %r10, %r10d
+	.macro	usual_alloc name, times
+	usual	\name, alloc, %r10, %r10d
 	movq	%rsp, 16(%r10) /* entry */
 	movl	$4, (%r10) /* THREAD_IN_USUAL */
+	.ifb	\times
 	movq	%rdi, 56(%r10) /* size */
+	.else
+	movq	%rdi, %rax
+	imulq	\times, %rax /* for what is too large the function fails */
+	movq	%rax, 56(%r10)
+	.endif
 	.cfi_remember_state
 	pushq	%r10
 	.cfi_adjust_cfa_offset 8
@@ -61,7 +68,11 @@
 	movl	$0, (%rdi) /* THREAD_OUTSIDE */
 	ret
 	.cfi_restore_state
-	end_usual alloc, alloc, %r10
+	end_usual \name, alloc, %r10
+	.endm
+
+	usual_alloc alloc
+	usual_alloc calloc, %rsi
 
 	/* One that is known to call no other of its domain; free(3), so it has one argument. */
 	usual	free_leaf, free, %rsi, %esi
