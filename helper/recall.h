@@ -34,6 +34,16 @@ _Static_assert(sizeof(struct tm_path) == 48, "three words and this fill a cache 
 #define TM_PATHS (TM_PLACES * TM_WAYS)
 #define TM_PATH_GROUP 5u
 #define TM_HINTS 256u
+#define TM_JOINTS 1024u /* join.h */
+
+/* What tells how far a walk may be joined (join.h). */
+struct tm_shape {
+	uint16_t words;  /* that it read, without those that fill the last group */
+	uint16_t plain;  /* those from this one on are return addresses, and rbp did not matter */
+	uint16_t frames; /* that it found */
+	uint8_t made;    /* how often this was written, modulo 256 */
+	uint8_t reserved;
+};
 
 /* All that a thread remembers. */
 struct tm_recall {
@@ -44,6 +54,9 @@ struct tm_recall {
 	uint64_t chosen;         /* address of the path that tm_recall_second() spoke of last */
 	uint64_t second_found;   /* how often a stack was found in the second path of a place */
 	uint16_t hint[TM_HINTS]; /* by rip: bytes from below rsp to the next return address */
+	uint64_t cut;            /* all bits set when the last walk ended at its limit, or 0 */
+	uint64_t joints[TM_JOINTS];
+	struct tm_shape shapes[TM_PATHS];
 };
 
 extern const struct tm_path tm_no_path TM_HIDDEN;
@@ -185,10 +198,12 @@ static inline uint32_t tm_recall_second(struct tm_recall *recall, struct tm_path
 /* Lets the next walk keep its log in a path that has room for so many frames. */
 static inline void tm_path_begin(struct tm_path *path, uint32_t frames, struct tm_log *log)
 {
+	log->before = path->rip ? path : NULL;
 	store_relaxed(&path->rip, 0);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	log->words = path->words;
 	log->end = path->words + tm_path_room(frames);
+	log->recall = NULL;
 }
 
 /* Remembers that walk. */

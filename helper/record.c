@@ -7,6 +7,7 @@
  */
 #include "record.h"
 #include "counter.h"
+#include "join.h"
 #include "modules.h"
 #include "sample.h"
 #include "table_usual.h"
@@ -18,6 +19,21 @@ TM_NOINLINE uint32_t record_recall_second(struct tm_recall *recall, struct tm_pa
 	return tm_recall_second(recall, first, rip, rsp, stamp, domain);
 }
 
+/* The id of what a walk has found. */
+static uint32_t intern(struct tm_generation *generation, struct tm_thread *thread, uint32_t domain,
+		       uint32_t count, bool complete)
+{
+	const struct tm_log *log = &thread->unwinder.log;
+	const uint64_t *frames = (const uint64_t *)thread->frames;
+
+	if (likely(log->joined && log->joined->domain == domain))
+		return traceback_intern_below(generation, thread->owner,
+					      traceback_outer(generation, log->joined->traceback,
+							      log->skipped),
+					      frames, log->fresh);
+	return traceback_intern(generation, thread->owner, domain, !complete, frames, count);
+}
+
 uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 		     const struct tm_entry *entry, uint32_t domain)
 {
@@ -27,7 +43,6 @@ uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 	struct tm_registers registers;
 	struct tm_path *path;
 	uint32_t traceback;
-	uint64_t *frames;
 	size_t count;
 
 	tm_entry_registers(entry, &registers);
@@ -38,17 +53,18 @@ uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 	} else {
 		path = (struct tm_path *)recall->chosen;
 	}
-	frames = (uint64_t *)thread->frames;
 	tm_path_begin(path, thread->capacity, &unwinder->log);
-	count = tm_unwind(unwinder, &registers, &thread->stack, frames, generation->limit,
-			  &complete);
+	tm_join_begin(recall, path, generation, &unwinder->log);
+	count = tm_unwind(unwinder, &registers, &thread->stack, (uint64_t *)thread->frames,
+			  generation->limit, &complete);
 	thread_sees(thread, generation); /* before the usual way can find the path */
-	traceback = traceback_intern(generation, thread->owner, domain, !complete, frames,
-				     (uint32_t)count);
-	if (likely(followed))
+	traceback = intern(generation, thread, domain, (uint32_t)count, complete);
+	if (likely(followed)) {
+		tm_join_end(recall, &unwinder->log, count);
 		tm_path_end(path, &unwinder->log, registers.rip, registers.rsp,
 			    tm_path_stamp(generation, &thread->stack, &unwinder->log), domain,
 			    traceback);
+	}
 	tm_hint_set(recall, &unwinder->log, registers.rip, registers.rsp);
 	return traceback;
 }

@@ -209,9 +209,9 @@ _Static_assert(TM_RECENT_TRACEBACKS == 1u << (64 - RECENT_SHIFT), "bits of a has
 
 #define HASH_FACTOR UINT64_C(0xd6e8feb86659fd93)
 
-static uint64_t frames_hash(uint64_t root_address, const uint64_t *frames, uint32_t count)
+static uint64_t frames_hash(uint32_t parent, const uint64_t *frames, uint32_t count)
 {
-	uint64_t hash = root_address;
+	uint64_t hash = parent;
 	uint32_t i;
 
 	for (i = 0; i < count; i++)
@@ -219,41 +219,55 @@ static uint64_t frames_hash(uint64_t root_address, const uint64_t *frames, uint3
 	return hash;
 }
 
-/* Whether the nodes from this id on are that traceback. */
-static bool is_traceback(const struct tm_generation *generation, uint32_t id, uint64_t root_address,
+/* Whether the nodes from this id on are those frames, and then the parent. */
+static bool is_traceback(const struct tm_generation *generation, uint32_t id, uint32_t parent,
 			 const uint64_t *frames, uint32_t count)
 {
 	const uint64_t *chunks = (const uint64_t *)generation->node_chunks;
-	const struct tm_node *node;
 	uint32_t i;
 
-	for (i = 0;; i++) {
-		node = (const struct tm_node *)chunks[id / TM_NODES_PER_CHUNK] +
-		       id % TM_NODES_PER_CHUNK;
-		if (i == count)
-			return node->address == root_address;
+	for (i = 0; i < count; i++) {
+		const struct tm_node *node =
+			(const struct tm_node *)chunks[id / TM_NODES_PER_CHUNK] +
+			id % TM_NODES_PER_CHUNK;
+
 		if (node->address != frames[i])
 			return false;
 		id = node->parent;
 	}
+	return id == parent;
+}
+
+uint32_t traceback_intern_below(struct tm_generation *generation, uint32_t owner, uint32_t parent,
+				const uint64_t *frames, uint32_t count)
+{
+	uint64_t hash = frames_hash(parent, frames, count);
+	uint64_t *place = &index_of(generation)->recent[hash >> RECENT_SHIFT];
+	uint64_t recent = load_acquire(place);
+	uint32_t tag = (uint32_t)(hash >> (RECENT_SHIFT - 32)), id = parent, i;
+
+	if (likely(recent >> 32 == tag && (uint32_t)recent != 0) &&
+	    likely(is_traceback(generation, (uint32_t)recent, parent, frames, count)))
+		return (uint32_t)recent;
+	for (i = count; i-- && id;)
+		id = intern_node(generation, owner, id, frames[i]);
+	if (id)
+		store_release(place, (uint64_t)tag << 32 | id);
+	return id;
 }
 
 uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint32_t domain,
 			  bool truncated, const uint64_t *frames, uint32_t count)
 {
 	uint64_t root_address = TM_NODE_ROOT | (truncated ? TM_NODE_TRUNCATED : 0) | domain;
-	uint64_t hash = frames_hash(root_address, frames, count);
-	uint64_t *place = &index_of(generation)->recent[hash >> RECENT_SHIFT];
-	uint64_t recent = load_acquire(place);
-	uint32_t tag = (uint32_t)(hash >> (RECENT_SHIFT - 32)), id, i;
+	uint32_t root = intern_node(generation, owner, 0, root_address);
 
-	if (likely(recent >> 32 == tag && (uint32_t)recent != 0) &&
-	    likely(is_traceback(generation, (uint32_t)recent, root_address, frames, count)))
-		return (uint32_t)recent;
-	id = intern_node(generation, owner, 0, root_address);
-	for (i = count; i-- && id;)
-		id = intern_node(generation, owner, id, frames[i]);
-	if (id)
-		store_release(place, (uint64_t)tag << 32 | id);
+	return root ? traceback_intern_below(generation, owner, root, frames, count) : 0;
+}
+
+uint32_t traceback_outer(const struct tm_generation *generation, uint32_t id, uint32_t frames)
+{
+	while (frames--)
+		id = traceback_node(generation, id)->parent;
 	return id;
 }

@@ -17,6 +17,14 @@ int traceback_init(struct tm_generation *generation) TM_HIDDEN;
 uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint32_t domain,
 			  bool truncated, const uint64_t *frames, uint32_t count) TM_HIDDEN;
 
+/* The same where the outermost frames are those that an id stands for, or that of a root. */
+uint32_t traceback_intern_below(struct tm_generation *generation, uint32_t owner, uint32_t parent,
+				const uint64_t *frames, uint32_t count) TM_HIDDEN;
+
+/* What is left of a traceback without so many of its innermost frames. */
+uint32_t traceback_outer(const struct tm_generation *generation, uint32_t id,
+			 uint32_t frames) TM_HIDDEN;
+
 /* The domain of a traceback that was given out. */
 uint32_t traceback_domain(const struct tm_generation *generation, uint32_t id) TM_HIDDEN;
 

@@ -5,8 +5,8 @@
  * modules.c.  Must not recurse, and must not keep more than a few words on
  * the stack: it runs on signal stacks and in small coroutines.
  */
+#include "join.h"
 #include "modules.h"
-#include "unwind.h"
 
 /* ---- the rule cache --------------------------------------------------- */
 
@@ -200,7 +200,9 @@ static inline void log_begin(struct tm_log *log, uint64_t epoch)
 	log->epoch = epoch;
 	log->nonzero_at = 0;
 	log->next = log->words;
+	log->plain = log->words;
 	log->whole = true;
+	log->joined = NULL;
 }
 
 static inline struct tm_word *word_add(struct tm_word *word, uint64_t at, uint64_t value)
@@ -237,6 +239,7 @@ static inline uint64_t *log_stop(struct tm_log *log, uint64_t *next, uint64_t *e
 	if (unlikely(log->end - log->next < TM_WORDS_A_FRAME)) {
 		log->next = log->words;
 		log->whole = false;
+		log->before = NULL;
 	}
 	room = (size_t)(log->end - log->next) / TM_WORDS_A_FRAME;
 	return (size_t)(end - next) < room ? end : next + room;
@@ -354,6 +357,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 	uint64_t saved_from = 0, saved_above = 0; /* … with this CFA, this rsp */
 	uint64_t epoch, high;
 	uint64_t *next = addresses, *end = addresses + limit;
+	uint64_t *joins = log->recall ? addresses + TM_JOIN_FROM : end + 1;
 	uint64_t *stop; /* where the log has to be asked for room again */
 	struct tm_word *word;
 
@@ -375,7 +379,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 	word = log->next;
 	for (;;) {
 		const struct rule_entry *entry = rule_entry(key);
-		uint64_t rule = load_relaxed(&entry->rule), cfa;
+		uint64_t rule = load_relaxed(&entry->rule), cfa, caller;
 
 		if (unlikely((load_relaxed(&entry->check) ^ rule ^ key) != epoch)) {
 			walk->key = key;
@@ -386,6 +390,8 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		if (likely(!(rule & (TM_RULE_KIND_MASK | TM_RULE_FROM_RBP)))) {
 			cfa += rsp; /* by 8 at least: tm_cfi_compile() */
 		} else {
+			if (rule == TM_RULE_END)
+				break;
 			if (saved) {
 				rbp_at = saved_from + (uint64_t)tm_rule_rbp_offset(saved);
 				/* Not in its frame, as in an epilogue that a signal interrupted. */
@@ -418,7 +424,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 					return tm_unwind_full(unwinder, start, stack, addresses,
 							      limit, complete);
 				}
-				word = log->next;
+				log->plain = word = log->next;
 				if (step == TM_STEP_END)
 					break;
 				if (next == end) {
@@ -440,6 +446,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 			if (rbp_at)
 				word = word_add(word, rbp_at, rbp);
 			rbp_at = 0;
+			log->plain = word;
 			cfa += rbp;
 			if (unlikely(cfa < rsp + 8))
 				break;
@@ -456,7 +463,21 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 			saved_from = cfa;
 			saved_above = rsp;
 		}
-		key = tm_stack_word(cfa - 8);
+		caller = tm_stack_word(cfa - 8);
+		if (next >= joins && !(rule & TM_RULE_FROM_RBP)) {
+			uint64_t joint = tm_joint(log, key, caller, cfa, word, next);
+
+			if (joint && walk->stack == stack) {
+				uint64_t *joined =
+					tm_join(unwinder, joint, cfa, word, addresses, next, limit);
+
+				if (joined) {
+					*complete = !log->nonzero_at;
+					return (size_t)(joined - addresses);
+				}
+			}
+		}
+		key = caller;
 		word = word_add(word, cfa - 8, key);
 		rsp = cfa;
 		if (unlikely(key == 0))

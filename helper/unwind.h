@@ -25,6 +25,9 @@ struct tm_word {
 	uint64_t at, value;
 };
 
+struct tm_path;
+struct tm_recall;
+
 #define TM_WORDS_A_FRAME 2 /* at most: the return address, and rbp if it leads to an address */
 
 /*
@@ -43,6 +46,16 @@ struct tm_log {
 	struct tm_word *next;        /* behind the last one written */
 	bool whole; /* nothing else mattered: what can be read, what is mapped; all is there */
 	struct tm_word spare[TM_WORDS_A_FRAME]; /* the room when nobody asks for the log */
+	struct tm_word *plain; /* from here on rbp did not matter: each word is a return address */
+
+	/* join.h: from where the walk may go on as a remembered one did. */
+	struct tm_recall *recall;     /* NULL: it has to go all the way by itself */
+	uint64_t generation;          /* id of the one it is for */
+	uint64_t mine;                /* what its joints are made of */
+	const struct tm_path *before; /* what was whole where its words are written, or NULL */
+	const struct tm_path *joined; /* with which it went on, or NULL; then … */
+	uint32_t fresh;               /* … after so many frames of its own … */
+	uint32_t skipped;             /* … in place of so many of that one's */
 };
 
 /* Working memory of one thread; begins zeroed. */

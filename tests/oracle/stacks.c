@@ -10,7 +10,7 @@
  * Allocates nothing itself and takes no lock of the program but the loader's, as libunwind
  * does.  Must not change what the program does.
  *
- * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
+ * links: helper/unwind.c helper/join.c helper/fullwalk.c helper/stack.c helper/cfi.c
  *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
  *        helper/object.c helper/lists.c helper/links.c
  */
@@ -28,7 +28,7 @@
 
 #include "../unit/helper_stubs.h"
 #include "modules.h"
-#include "recall.h"
+#include "join.h"
 #include "unwind.h"
 
 #define MOST_FRAMES 200
@@ -141,8 +141,10 @@ static size_t walk_with_tm(const struct tm_registers *start)
 		return remembered->counts[slot];
 	}
 	tm_path_begin(path, MOST_FRAMES, &unwinder.log);
+	tm_join_begin(recall, path, &generation, &unwinder.log);
 	remembered->counts[slot] = tm_unwind(&unwinder, start, &stack, remembered->frames[slot],
 					     MOST_FRAMES, &complete);
+	tm_join_end(recall, &unwinder.log, remembered->counts[slot]);
 	tm_path_end(path, &unwinder.log, start->rip, start->rsp,
 		    tm_path_stamp(&generation, &stack, &unwinder.log), 0, (uint32_t)slot + 1);
 	tm_hint_set(recall, &unwinder.log, start->rip, start->rsp);

@@ -4,8 +4,8 @@
  * of the memory map has to be read.
  *
  * links: helper/modules.c helper/maps.c helper/object.c helper/lists.c helper/links.c
- *        helper/stack.c helper/unwind.c helper/fullwalk.c helper/cfi.c helper/rule.c
- *        helper/expression.c
+ *        helper/stack.c helper/unwind.c helper/join.c helper/fullwalk.c helper/cfi.c
+ *        helper/rule.c helper/expression.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

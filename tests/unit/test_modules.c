@@ -2,9 +2,9 @@
  * The list of modules of this process, against what the dynamic loader says,
  * as objects come and go.
  *
- * links: helper/modules.c helper/maps.c
- *        helper/object.c helper/lists.c helper/links.c helper/stack.c helper/unwind.c
- *        helper/fullwalk.c helper/cfi.c helper/rule.c helper/expression.c
+ * links: helper/modules.c helper/maps.c helper/object.c helper/lists.c helper/links.c
+ *        helper/stack.c helper/unwind.c helper/join.c helper/fullwalk.c helper/cfi.c
+ *        helper/rule.c helper/expression.c
  */
 #include <setjmp.h>
 #include <stdarg.h>

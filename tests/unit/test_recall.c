@@ -2,7 +2,7 @@
  * Remembered stacks, hand-made ones: recalled when they are there again, and
  * not when anything differs that their walk depended on.
  *
- * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
+ * links: helper/unwind.c helper/join.c helper/fullwalk.c helper/stack.c helper/cfi.c
  *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
  *        helper/object.c helper/lists.c helper/links.c
  */

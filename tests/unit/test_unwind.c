@@ -2,7 +2,7 @@
  * The unwinder in its own process: stacks of many kinds, frame by frame
  * against glibc's backtrace().
  *
- * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
+ * links: helper/unwind.c helper/join.c helper/fullwalk.c helper/stack.c helper/cfi.c
  *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
  *        helper/object.c helper/lists.c helper/links.c
  */

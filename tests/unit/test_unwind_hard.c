@@ -1,12 +1,14 @@
 /*
- * The unwinder where it might go wrong: random stacks that are recalled, stack
- * use, broken stacks, relocated prologues, forgotten rules.
+ * The unwinder where it might go wrong: random stacks that are recalled or that
+ * join remembered ones, stack use, broken stacks, relocated prologues, forgotten
+ * rules.
  *
- * links: helper/unwind.c helper/fullwalk.c helper/stack.c helper/cfi.c
+ * links: helper/unwind.c helper/join.c helper/fullwalk.c helper/stack.c helper/cfi.c
  *        helper/rule.c helper/expression.c helper/modules.c helper/maps.c
  *        helper/object.c helper/lists.c helper/links.c
  */
 #include "unwind_stacks.h"
+#include "join.h"
 
 /* ---- recalled stacks ---------------------------------------------------- */
 
@@ -30,7 +32,61 @@ static struct {
 	size_t count;
 	bool complete;
 } walks[TM_PATHS];
-static uint64_t walked, recalled;
+static uint64_t walked, recalled, joined;
+
+/* Joints are hints: any may be wrong, and say that what it names has not changed. */
+static void spoil_joints(struct tm_recall *recall)
+{
+	unsigned int i;
+
+	for (i = 0; i < TM_JOINTS / 16; i++) {
+		uint64_t *joint = &recall->joints[next_random() % TM_JOINTS];
+		uint64_t path = next_random() % TM_PATHS, word = *joint >> TM_JOINT_WORD;
+
+		if (next_random() % 2)
+			path = (uint8_t)(*joint >> TM_JOINT_PATH);
+		if (next_random() % 2)
+			word += next_random() % 3;
+		*joint = (uint32_t)*joint | path << TM_JOINT_PATH | word << TM_JOINT_WORD |
+			 (uint64_t)recall->shapes[path].made << TM_JOINT_MADE;
+	}
+}
+
+/*
+ * What a walk has found, and what it says that it depended on, must be what it would be without
+ * joining another one; and the outer part of the traceback that of the one that was joined.
+ */
+static void check_joined(const struct tm_recall *recall, const struct tm_registers *start,
+			 struct tm_stack *own, size_t limit, const uint64_t *addresses,
+			 size_t count, bool complete)
+{
+	static struct tm_unwinder alone;
+	static struct tm_word words[TM_PATH_WORDS];
+	static uint64_t expected[MAX];
+	const struct tm_log *log = &unwinder.log;
+	uint64_t place;
+	bool whole;
+
+	alone.log.words = words;
+	alone.log.end = words + TM_PATH_WORDS;
+	assert_int_equal(tm_unwind(&alone, start, own, expected, limit, &whole), count);
+	assert_int_equal(complete, whole);
+	assert_memory_equal(addresses, expected, count * sizeof(*addresses));
+	assert_true(alone.log.whole || !log->whole);
+	if (!log->whole) /* what was found out of the stack has made more of it known */
+		return;
+	assert_int_equal(log->nonzero_at, alone.log.nonzero_at);
+	assert_int_equal(log->next - log->words, alone.log.next - words);
+	assert_memory_equal(log->words, words, (size_t)((char *)log->next - (char *)log->words));
+	if (!log->joined)
+		return;
+	place = ((uint64_t)log->joined - recall->paths) / sizeof(*paths);
+	assert_int_equal(walks[place].complete, complete);
+	assert_int_equal(walks[place].count - log->skipped, count - log->fresh);
+	assert_memory_equal(walks[place].frames + log->skipped, addresses + log->fresh,
+			    (count - log->fresh) * sizeof(*addresses));
+	joined++;
+}
 
 /* A walk must find what the path says, if it says anything. */
 static void walk_and_recall(const struct tm_registers *start, struct tm_stack *own, size_t limit)
@@ -54,8 +110,12 @@ static void walk_and_recall(const struct tm_registers *start, struct tm_stack *o
 		path = (struct tm_path *)recall.chosen;
 	}
 	place = ((uint64_t)path - recall.paths) / sizeof(*paths);
+	if (next_random() % 4 == 0)
+		spoil_joints(&recall);
 	tm_path_begin(path, MAX, &unwinder.log);
+	tm_join_begin(&recall, path, &generation, &unwinder.log);
 	count = tm_unwind(&unwinder, start, own, addresses, limit, &complete);
+	check_joined(&recall, start, own, limit, addresses, count, complete);
 	if (found) {
 		assert_int_equal(found, place + 1);
 		assert_int_equal(count, walks[place].count);
@@ -63,6 +123,7 @@ static void walk_and_recall(const struct tm_registers *start, struct tm_stack *o
 		assert_memory_equal(addresses, walks[place].frames, count * sizeof(*addresses));
 		recalled++;
 	}
+	tm_join_end(&recall, &unwinder.log, count);
 	tm_path_end(path, &unwinder.log, start->rip, start->rsp,
 		    tm_path_stamp(&generation, own, &unwinder.log), (uint32_t)limit,
 		    (uint32_t)place + 1);
@@ -151,11 +212,12 @@ static void a_recalled_stack_is_the_one_that_is_there(void **state)
 	int i, rounds = getenv("TM_TEST_FULL") && *getenv("TM_TEST_FULL") ? 3000 : 150;
 
 	(void)state;
-	walked = recalled = 0;
+	walked = recalled = joined = 0;
 	for (i = 0; i < rounds; i++)
 		grow_tree(i % 10 ? 14 : 40);
 	assert_true(walked > 10000);
 	assert_true(recalled > walked / 4);
+	assert_true(joined > walked / 4);
 }
 
 /* ---- stack use --------------------------------------------------------- */
