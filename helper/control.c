@@ -14,6 +14,8 @@
 #include "thread.h"
 #include "track.h"
 
+_Static_assert(offsetof(struct tm_generation, retired) == 64, "as tm_layout.h says");
+
 /* Provided by the linker script. */
 extern char tm_image_start[] TM_HIDDEN;
 extern char tm_image_end[] TM_HIDDEN;

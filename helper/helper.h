@@ -55,6 +55,8 @@ struct tm_wiped {
 	uint32_t sweep;           /* where the search for dead threads goes on */
 	uint32_t modules_readers; /* threads that look for something in a list */
 	struct tm_thread_entry threads[TM_MAX_THREADS];
+	uint32_t process; /* its number in the locks of buckets; 0: none yet */
+	uint32_t reserved1;
 };
 
 extern struct tm_wiped tm_wiped_memory TM_HIDDEN;

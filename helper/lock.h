@@ -56,16 +56,15 @@ static inline void lock_release(uint32_t *lock)
 }
 
 /*
- * The locks of one generation.  That of a shard (segment.h) has beside it what
- * every operation reads of the shard, in the same cache line: where entry 0 of a
- * directory of all shards would be, of which this shard's is a part; and in the
- * low six bits how many low bits of tm_bent do not belong to an entry's number.
+ * With the number of an owner: it may be a signal handler's call, which interrupted
+ * its own thread where that holds a bucket of the table.  It waits for some time only.
  */
+#define TM_OWNER_NESTED (UINT32_C(1) << 23)
+
+/* The locks of one generation.  That of a shard has words of its own: segment.h. */
 struct tm_lock {
 	uint32_t word;
-	uint32_t reserved0;
-	uint64_t directory;
-	uint64_t reserved[6];
+	uint32_t reserved[15];
 };
 
 struct tm_locks {

@@ -94,7 +94,7 @@ static TM_NOINLINE bool put_chosen(struct tm_generation *generation, struct tm_t
 	enum table_result result;
 
 	sample_count(generation->filter, block->address, +1);
-	result = table_put(generation, thread->owner, block, &replaced);
+	result = table_put(generation, thread_owner(thread), block, &replaced);
 	if (result != TABLE_NONE)
 		sample_count(generation->filter, block->address, -1);
 	if (result == TABLE_DROPPED) {
@@ -121,7 +121,8 @@ bool record_put(struct tm_generation *generation, struct tm_thread *thread,
 			counter_add(generation, thread->number, 0);
 		return true;
 	}
-	if (unlikely(table_put(generation, thread->owner, block, &replaced) == TABLE_DROPPED)) {
+	if (unlikely(table_put(generation, thread_owner(thread), block, &replaced) ==
+		     TABLE_DROPPED)) {
 		count_dropped();
 		return false;
 	}
@@ -156,7 +157,8 @@ bool record_block(struct tm_thread *thread, const struct tm_entry *entry, uint32
 static TM_NOINLINE bool forget_chosen(struct tm_generation *generation, struct tm_thread *thread,
 				      uint32_t domain, uint64_t address, struct tm_block *ret)
 {
-	enum table_result result = table_take(generation, thread->owner, address, domain, ret);
+	enum table_result result =
+		table_take(generation, thread_owner(thread), address, domain, ret);
 
 	if (result == TABLE_FOUND) {
 		sample_count(generation->filter, address, -1);
@@ -175,7 +177,7 @@ bool record_forget(struct tm_generation *generation, struct tm_thread *thread, u
 	if (unlikely(generation->filter))
 		return sample_may_hold(generation->filter, address) &&
 		       forget_chosen(generation, thread, domain, address, ret);
-	result = table_take(generation, thread->owner, address, domain, ret);
+	result = table_take(generation, thread_owner(thread), address, domain, ret);
 	if (likely(result == TABLE_FOUND))
 		counter_add(generation, thread->number, -(int64_t)ret->size);
 	else if (unlikely(result == TABLE_DROPPED))

@@ -22,7 +22,13 @@ struct table_memory {
 	struct tm_segment segments[TM_SHARDS];
 	struct tm_shard shards[TM_SHARDS];
 	uint64_t directories[TM_SHARDS * PACKED_ENTRIES];
+	struct tm_segment closed __attribute__((aligned(TM_PAGE)));
 };
+
+static struct table_memory *memory_of(const struct tm_generation *generation)
+{
+	return (struct table_memory *)(generation->shards - offsetof(struct table_memory, shards));
+}
 
 /* Whole pages. */
 static void *shard_memory(struct tm_generation *generation, struct tm_shard *shard, uint64_t size)
@@ -69,14 +75,42 @@ struct tm_segment *segment_new(struct tm_generation *generation, struct tm_shard
 uint64_t *directory_new(struct tm_generation *generation, struct tm_shard *shard, uint32_t depth)
 {
 	uint64_t entries = UINT64_C(1) << depth, before = entries - (1u << LINE_DEPTH);
-	struct table_memory *memory =
-		(struct table_memory *)(generation->shards - offsetof(struct table_memory, shards));
+	struct table_memory *memory = memory_of(generation);
 
 	if (depth > PACKED_DEPTH)
 		return shard_memory(generation, shard, entries * sizeof(uint64_t));
 	arena_count(generation, (int64_t)(entries * sizeof(uint64_t)));
 	return memory->directories + TM_SHARDS * before +
 	       (uint64_t)(shard - memory->shards) * entries;
+}
+
+void directory_close(struct tm_generation *generation, uint64_t *directory, uint32_t depth)
+{
+	struct tm_segment *closed = &memory_of(generation)->closed;
+	uint32_t i;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++)
+		store_relaxed(&closed->bucket[i].passed, TM_BUCKET_LOCK);
+	for (i = 0; i < UINT32_C(1) << depth; i++)
+		store_release(&directory[i], (uint64_t)closed);
+}
+
+void table_forget_locks(const struct tm_generation *generation)
+{
+	uint32_t s, e, i, depth;
+
+	for (s = 0; s < TM_SHARDS; s++) {
+		const uint64_t *directory =
+			directory_of(shards_of(generation)[s].directory, &depth);
+
+		for (e = 0; e < UINT32_C(1) << depth; e++)
+			for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
+				struct tm_bucket *bucket = &entry_segment(directory[e])->bucket[i];
+
+				if (bucket->passed & TM_BUCKET_LOCK)
+					bucket_unlock(bucket);
+			}
+	}
 }
 
 int table_init(struct tm_generation *generation)
@@ -87,7 +121,7 @@ int table_init(struct tm_generation *generation)
 
 	if (!memory)
 		return -TM_ENOMEM;
-	arena_count(generation, -(int64_t)sizeof(memory->directories));
+	arena_count(generation, -(int64_t)(sizeof(memory->directories) + sizeof(memory->closed)));
 	generation->shards = (uint64_t)memory->shards;
 	for (i = 0; i < TM_SHARDS; i++) {
 		struct tm_shard *shard = &memory->shards[i];
@@ -97,6 +131,7 @@ int table_init(struct tm_generation *generation)
 		for (entry = 0; entry < 1u << LINE_DEPTH; entry++)
 			directory[entry] = (uint64_t)&memory->segments[i];
 		shard->directory = (uint64_t)directory | LINE_DEPTH;
+		directory_tell(generation, i);
 	}
 	return 0;
 }

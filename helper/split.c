@@ -4,7 +4,7 @@
  * records that stay are not touched, and the half that goes is wiped afterwards,
  * so no record is moved while it counts.
  *
- * Uses segment; the shard's lock is held.  Must never call a hooked function.
+ * Uses segment; the shard's lock is held, and those of a segment's buckets are taken.  Must never call a hooked function.
  */
 #include "segment.h"
 
@@ -208,8 +208,7 @@ static void copy(const struct tm_segment *from, struct tm_segment *to, struct pa
 	}
 }
 
-static uint64_t *directory_double(struct tm_generation *generation, struct tm_shard *shard,
-				  struct tm_lock *lock)
+static uint64_t *directory_double(struct tm_generation *generation, struct tm_shard *shard)
 {
 	uint32_t depth, i;
 	uint64_t *old = directory_of(shard->directory, &depth);
@@ -220,7 +219,8 @@ static uint64_t *directory_double(struct tm_generation *generation, struct tm_sh
 	for (i = 0; i < UINT32_C(1) << depth; i++)
 		larger[2 * i] = larger[2 * i + 1] = old[i];
 	store_release(&shard->directory, (uint64_t)larger | (depth + 1));
-	lock_directory(generation, lock);
+	directory_tell(generation, (uint64_t)(shard - shards_of(generation)));
+	directory_close(generation, old, depth);
 	return larger;
 }
 
@@ -244,9 +244,9 @@ static void wipe_half(struct tm_segment *segment, const struct parting *parting)
 	}
 }
 
-/* False when the segment is to stay as it is, or there is no memory. */
-static bool split(struct tm_generation *generation, struct tm_shard *shard, struct tm_lock *lock,
-		  uint64_t bent, uint32_t used, bool has_room)
+/* False when the segment, all of it locked, is to stay as it is, or there is no memory. */
+static bool split(struct tm_generation *generation, struct tm_shard *shard, uint64_t bent,
+		  uint32_t used, bool has_room)
 {
 	uint32_t depth, bits, i, first, count;
 	uint64_t *directory = directory_of(shard->directory, &depth);
@@ -269,7 +269,7 @@ static bool split(struct tm_generation *generation, struct tm_shard *shard, stru
 		      : !can_be_parted_later(segment, bent)))
 		return false;
 	if (bits == depth) {
-		directory = directory_double(generation, shard, lock);
+		directory = directory_double(generation, shard);
 		if (!directory)
 			return false;
 		count = 2;
@@ -287,9 +287,25 @@ static bool split(struct tm_generation *generation, struct tm_shard *shard, stru
 	return true;
 }
 
-bool segment_split(struct tm_generation *generation, struct tm_shard *shard, struct tm_lock *lock,
+/* The same, which may be anything but locked by `owner`. */
+static bool split_locked(struct tm_generation *generation, struct tm_shard *shard, uint32_t owner,
+			 struct tm_segment *segment, uint64_t bent, uint32_t used, bool has_room)
+{
+	uint32_t locked = 0;
+	bool is_split;
+
+	while (locked < TM_SEGMENT_BUCKETS && bucket_lock(&segment->bucket[locked], owner))
+		locked++;
+	is_split = locked == TM_SEGMENT_BUCKETS && split(generation, shard, bent, used, has_room);
+	while (locked)
+		bucket_unlock(&segment->bucket[--locked]);
+	return is_split;
+}
+
+bool segment_split(struct tm_generation *generation, struct tm_shard *shard, uint32_t owner,
 		   uint64_t hash, bool has_room)
 {
+	struct tm_segment *segment;
 	uint64_t bent = tm_bent(hash), *entry, *directory;
 	uint32_t depth, used, puts;
 
@@ -299,11 +315,12 @@ bool segment_split(struct tm_generation *generation, struct tm_shard *shard, str
 		store_relaxed(entry, *entry - TM_SEGMENT_PUTS_ONE);
 		return false;
 	}
-	used = used_slots((struct tm_segment *)(*entry & ~TM_SEGMENT_DEPTH_MASK));
+	segment = entry_segment(*entry);
+	used = used_slots(segment);
 	if (has_room && used <= CROWDED) {
 		puts = (CROWDED - used) / 4;
 	} else {
-		if (split(generation, shard, lock, bent, used, has_room))
+		if (split_locked(generation, shard, owner, segment, bent, used, has_room))
 			return true;
 		puts = SEGMENT_SLOTS;
 		directory = directory_of(shard->directory, &depth);

@@ -9,11 +9,12 @@
  * and the table can be read with the process stopped at any instruction (the
  * rules are in tm_layout.h).
  *
- * Uses arena, lock, segment and traceback; must never call a hooked function.
+ * Uses arena, lock, segment, thread and traceback; must never call a hooked function.
  */
 #include "table.h"
 #include "arena.h"
 #include "segment.h"
+#include "thread.h"
 #include "traceback.h"
 
 /* A record that would pass this many buckets makes us look whether its segment is crowded. */
@@ -66,9 +67,23 @@ static inline uint32_t slot_of(const struct tm_generation *generation,
 					 : slots;
 }
 
-/* The record of an address in a domain.  False when there is none. */
-static bool find(const struct tm_generation *generation, struct tm_segment *segment,
-		 uint64_t address, uint64_t hash, uint32_t domain, struct place *ret)
+/* Unlocks the first `count` buckets of an address' way. */
+static void unlock_way(struct tm_segment *segment, uint64_t address, uint64_t hash, uint32_t count)
+{
+	uint64_t at = tm_first_bucket(address, hash);
+
+	for (; count; count--, at = next_bucket(at, hash))
+		bucket_unlock(bucket_at(segment, at));
+}
+
+/*
+ * The record of an address in a domain.  Locks the buckets it looks at, and returns in
+ * *locked how many; with owner 0 it does not.
+ */
+static TM_INLINE enum table_result find(const struct tm_generation *generation,
+					struct tm_segment *segment, uint64_t address, uint64_t hash,
+					uint32_t domain, uint32_t owner, uint32_t *locked,
+					struct place *ret)
 {
 	uint64_t wanted = key_of(address, domain), at = tm_first_bucket(address, hash);
 	uint32_t passed, slot;
@@ -76,15 +91,19 @@ static bool find(const struct tm_generation *generation, struct tm_segment *segm
 	for (passed = 0; passed < TM_SEGMENT_BUCKETS; passed++, at = next_bucket(at, hash)) {
 		struct tm_bucket *bucket = bucket_at(segment, at);
 
+		*locked = passed;
+		if (owner && unlikely(!bucket_lock(bucket, owner)))
+			return TABLE_DROPPED;
+		*locked = passed + 1;
 		slot = slot_of(generation, bucket, wanted, domain);
 		if (slot) {
 			*ret = (struct place){bucket, (uint32_t)__builtin_ctz(slot), passed};
-			return true;
+			return TABLE_FOUND;
 		}
 		if (!passed_count(bucket, tm_passed_shift(hash)))
 			break;
 	}
-	return false;
+	return TABLE_NONE;
 }
 
 /* The slots of a bucket that have room for a record of this size. */
@@ -97,11 +116,12 @@ static inline uint32_t slots_for(const struct tm_bucket *bucket, uint64_t size)
 
 /*
  * Both in one go: the first place for a block's record, and the one that it
- * replaces; buckets are NULL where there is none.
+ * replaces; their buckets are NULL where there is none.  Tells how many buckets it looked
+ * at, and locked.  False when one could not be locked.
  */
-static void find_both(const struct tm_generation *generation, struct tm_segment *segment,
-		      const struct tm_block *block, uint64_t hash, struct place *room,
-		      struct place *old)
+static bool find_both(const struct tm_generation *generation, struct tm_segment *segment,
+		      const struct tm_block *block, uint64_t hash, uint32_t owner, uint32_t *locked,
+		      struct place *room, struct place *old)
 {
 	uint64_t wanted = key_of(block->address, block->domain);
 	uint64_t at = tm_first_bucket(block->address, hash);
@@ -112,6 +132,10 @@ static void find_both(const struct tm_generation *generation, struct tm_segment 
 	for (passed = 0; passed < TM_SEGMENT_BUCKETS; passed++, at = next_bucket(at, hash)) {
 		struct tm_bucket *bucket = bucket_at(segment, at);
 
+		*locked = passed;
+		if (unlikely(!bucket_lock(bucket, owner)))
+			return false;
+		*locked = passed + 1;
 		slot = may_follow ? slot_of(generation, bucket, wanted, block->domain) : 0;
 		if (unlikely(slot))
 			*old = (struct place){bucket, (uint32_t)__builtin_ctz(slot), passed};
@@ -122,6 +146,7 @@ static void find_both(const struct tm_generation *generation, struct tm_segment 
 		if (room->bucket && !may_follow)
 			break;
 	}
+	return true;
 }
 
 /* Adds `by`, 1 or -1, to the counts of the buckets that a record passed. */
@@ -190,21 +215,47 @@ static inline struct tm_shard *shard_of(const struct tm_generation *generation, 
 	return &shards_of(generation)[tm_shard_of(tm_bent(hash))];
 }
 
-bool shard_lock_slow(const struct tm_generation *generation, struct tm_lock *lock, uint32_t owner)
+/* Looks at a lock that is held, before one asks who may hold it: a tenth of a second. */
+#define LONG_WAIT (sys_is_quiet() ? UINT32_C(1) << 22 : 2000)
+
+bool shard_lock_slow(struct tm_generation *generation, struct tm_lock *lock, uint32_t owner)
 {
-	uint32_t turns;
+	uint32_t own = owner & ~TM_OWNER_NESTED, turns;
 
 	for (turns = 0;; turns++) {
 		uint32_t seen = load_relaxed(&lock->word);
 
-		if (seen == owner)
+		if (seen == own || (owner != own && turns >= LONG_WAIT))
 			return false;
 		if ((seen == 0 || seen == SHARD_UNLOCKED) &&
-		    __atomic_compare_exchange_n(&lock->word, &seen, owner, false, __ATOMIC_ACQUIRE,
+		    __atomic_compare_exchange_n(&lock->word, &seen, own, false, __ATOMIC_ACQUIRE,
 						__ATOMIC_RELAXED)) {
-			lock_directory(generation, lock);
+			if (seen == 0)
+				directory_tell(generation,
+					       (uint64_t)(lock - tm_locks(generation)->shard));
 			return true;
 		}
+		lock_wait(turns);
+	}
+}
+
+/*
+ * A signal handler may leave by siglongjmp the short way of a thread that holds a
+ * bucket.  Then no thread is in the middle of a hook, and the bucket is held still.
+ */
+bool bucket_lock_slow(struct tm_bucket *bucket, uint32_t owner)
+{
+	uint32_t own = owner & TM_BUCKET_LOCK, turns;
+
+	for (turns = 0;; turns++) {
+		uint32_t seen = load_relaxed(&bucket->passed), holder = seen & TM_BUCKET_LOCK;
+		bool is_long = turns >= LONG_WAIT;
+
+		if (unlikely(is_long && owner & TM_OWNER_NESTED))
+			return false;
+		if ((!holder || holder != own || (is_long && !thread_any_other_inside(owner))) &&
+		    bucket_try_lock(bucket, &seen, (seen & ~TM_BUCKET_LOCK) | own))
+			return true;
 		lock_wait(turns);
 	}
 }
@@ -218,6 +269,8 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 	enum table_result result = TABLE_NONE;
 	struct tm_segment *segment;
 	struct place old, place;
+	bool stays = false, is_seen;
+	uint32_t locked;
 
 	*replaced = 0;
 	if (unlikely(!is_recordable(address) || block->size > TM_MAX_SIZE))
@@ -225,17 +278,19 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 	if (unlikely(!shard_lock(generation, lock, owner)))
 		return TABLE_DROPPED;
 	for (;;) {
-		segment = locked_segment(lock, hash);
-		find_both(generation, segment, block, hash, &place, &old);
-		if (likely(place.bucket && place.passed < FAR))
+		segment = entry_segment(*entry_of(generation, hash));
+		is_seen = find_both(generation, segment, block, hash, owner, &locked, &place, &old);
+		if (likely(is_seen && place.bucket && (place.passed < FAR || stays)))
 			break;
-		if (segment_split(generation, shard_of(generation, hash), lock, hash,
-				  place.bucket != NULL))
+		unlock_way(segment, address, hash, locked);
+		if (is_seen && segment_split(generation, shard_of(generation, hash), owner, hash,
+					     place.bucket != NULL))
 			continue;
-		if (place.bucket)
-			break;
-		shard_unlock(lock);
-		return TABLE_DROPPED;
+		if (!is_seen || !place.bucket) {
+			shard_unlock(lock);
+			return TABLE_DROPPED;
+		}
+		stays = true;
 	}
 	/* Where a free was not seen, the old record goes first, so none is half new. */
 	if (unlikely(old.bucket)) {
@@ -244,6 +299,7 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 		result = TABLE_FOUND;
 	}
 	store_record(segment, &place, key, block->size, block->traceback);
+	unlock_way(segment, address, hash, locked);
 	shard_unlock(lock);
 	return result;
 }
@@ -253,24 +309,26 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 {
 	uint64_t hash = tm_hash(address);
 	struct tm_lock *lock = shard_lock_of(generation, hash);
-	enum table_result result = TABLE_NONE;
+	enum table_result result;
 	struct tm_segment *segment;
 	struct place place;
+	uint32_t locked;
 
 	if (unlikely(!is_recordable(address)))
 		return TABLE_NONE;
 	if (unlikely(!shard_lock(generation, lock, owner)))
 		return TABLE_DROPPED;
-	segment = locked_segment(lock, hash);
-	if (likely(find(generation, segment, address, hash, domain, &place))) {
+	segment = entry_segment(*entry_of(generation, hash));
+	result = find(generation, segment, address, hash, domain, owner, &locked, &place);
+	if (likely(result == TABLE_FOUND)) {
 		ret->address = address;
 		ret->domain = domain;
 		read_record(&place, ret);
 		remove_record(segment, &place);
-		result = TABLE_FOUND;
-	} else {
+	} else if (result == TABLE_NONE) {
 		shard_of(generation, hash)->untracked_frees++;
 	}
+	unlock_way(segment, address, hash, locked);
 	shard_unlock(lock);
 	return result;
 }
@@ -280,11 +338,11 @@ bool table_find(const struct tm_generation *generation, uint64_t address, uint32
 {
 	uint64_t hash = tm_hash(address);
 	struct place place;
+	uint32_t looked;
 
 	if (!is_recordable(address) ||
-	    !find(generation,
-		  segment_of(load_acquire(&shard_of(generation, hash)->directory), hash), address,
-		  hash, domain, &place))
+	    find(generation, segment_of(load_acquire(&shard_of(generation, hash)->directory), hash),
+		 address, hash, domain, 0, &looked, &place) != TABLE_FOUND)
 		return false;
 	ret->address = address;
 	ret->domain = domain;

@@ -41,6 +41,12 @@ enum table_result table_take(struct tm_generation *generation, uint32_t owner, u
 bool table_find(const struct tm_generation *generation, uint64_t address, uint32_t domain,
 		struct tm_block *ret) TM_HIDDEN;
 
+/*
+ * Unlocks all buckets.  For a process that begins to count with a number that one of
+ * its forefathers had, before any of its threads has a record.
+ */
+void table_forget_locks(const struct tm_generation *generation) TM_HIDDEN;
+
 /* Checks the invariants that tm_layout.h states, and counts the blocks.  For tests. */
 bool table_is_valid(const struct tm_generation *generation, uint64_t *ret_blocks) TM_HIDDEN;
 

@@ -84,7 +84,7 @@ static bool segment_is_valid(const struct tm_generation *generation, uint64_t wo
 		if (tm_key_is_block(before) && tm_key_size(before) == TM_KEY_LARGE)
 			return false;
 	}
-	for (i = 0; i < 32; i += 4)
+	for (i = 0; i < TM_BUCKET_LOCK_SHIFT; i += 3)
 		if (!counts_are_valid(segment, i))
 			return false;
 	return true;

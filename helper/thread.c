@@ -7,11 +7,12 @@
  * record, whose tid is then stale.  So a record whose tid is gone is first
  * suspected, and taken only if nobody has claimed it by the next look.
  *
- * Uses arena and lock; must never call a hooked function.
+ * Uses arena, lock and table; must never call a hooked function.
  */
 #include "thread.h"
 #include "arena.h"
 #include "lock.h"
+#include "table.h"
 
 #define ENTRY_REMOVED 1u
 #define SWEEP_ABOVE 64u /* with fewer threads than this nobody looks for dead ones */
@@ -118,11 +119,30 @@ struct tm_thread *thread_claim(struct tm_thread *thread)
 	return thread_self();
 }
 
+/*
+ * Numbers this process, if that was not done yet: not as its parent.  No other thread of
+ * it has touched a table so far.
+ */
+static void number_process(struct tm_wiped *wiped)
+{
+	static uint32_t last; /* a child of fork has that of its parent */
+	const struct tm_generation *generation = (const struct tm_generation *)tm_header.generation;
+
+	if (likely(wiped->process))
+		return;
+	if (last == TM_PROCESSES) {
+		last = 0;
+		for (; generation; generation = (const struct tm_generation *)generation->retired)
+			table_forget_locks(generation);
+	}
+	wiped->process = ++last;
+}
+
 void thread_begin(struct tm_thread *thread, uint32_t number)
 {
 	thread->state = THREAD_OUTSIDE;
 	thread->number = number;
-	thread->owner = number + 1;
+	thread->owner = tm_wiped()->process << TM_BUCKET_LOCK_SHIFT | (number + 1);
 	thread->nested = 0;
 	thread->entry = 0;
 	thread->seen = 0;
@@ -161,6 +181,7 @@ static struct tm_thread *thread_make(uint64_t thread_pointer)
 			goto out;
 		wiped->numbers++;
 	}
+	number_process(wiped);
 	thread_begin(thread, number);
 	thread->tid = tid;
 
@@ -182,7 +203,7 @@ struct tm_thread *thread_self_slow(uint64_t thread_pointer)
 	return entry ? (struct tm_thread *)entry->record : thread_make(thread_pointer);
 }
 
-bool thread_any_inside(void)
+bool thread_any_other_inside(uint32_t owner)
 {
 	const struct tm_wiped *wiped = tm_wiped();
 	uint32_t i;
@@ -191,9 +212,15 @@ bool thread_any_inside(void)
 		return false;
 	for (i = 0; i < TM_MAX_THREADS; i++) {
 		const struct tm_thread *thread = (const struct tm_thread *)wiped->threads[i].record;
+		uint32_t state = thread ? load_relaxed(&thread->state) : THREAD_OUTSIDE;
 
-		if (thread && thread->state != THREAD_OUTSIDE && thread->state != THREAD_SUSPECT)
+		if (state != THREAD_OUTSIDE && state != THREAD_SUSPECT && thread->owner != owner)
 			return true;
 	}
 	return false;
+}
+
+bool thread_any_inside(void)
+{
+	return thread_any_other_inside(UINT32_MAX);
 }

@@ -3,6 +3,7 @@
 #define TM_THREAD_H
 
 #include "arch.h"
+#include "lock.h"
 #include "counter.h"
 #include "recall.h"
 #include "traceback.h"
@@ -27,7 +28,7 @@ struct tm_thread {
 	uint64_t entry;         /* where the outermost hook's return address is on the stack */
 	uint64_t nested;        /* domains of hooks inside that one, bit domain % 64 */
 	uint32_t domain;        /* of that one */
-	uint32_t owner;         /* number + 1: who it is in locks */
+	uint32_t owner;         /* who it is in locks: number + 1, above it tm_wiped.process */
 	uint64_t sample_left;   /* like that of tm_sample_slots, where its place there is taken */
 	uint64_t sample_random; /* state of its random numbers; 0: not yet begun */
 	uint64_t size;          /* that the usual malloc was asked for, bytes; usual.S */
@@ -39,6 +40,12 @@ struct tm_thread {
 	struct tm_recall recall;
 	struct tm_unwinder unwinder;
 };
+
+/* Who it is to the table. */
+static inline uint32_t thread_owner(const struct tm_thread *thread)
+{
+	return thread->owner | (thread->nested ? TM_OWNER_NESTED : 0);
+}
 
 /* 0 … TM_MAX_THREADS - 1.  sampled.S reckons the same. */
 static inline uint32_t thread_hash(uint64_t thread_pointer)
@@ -100,6 +107,9 @@ static inline void thread_sees(struct tm_thread *thread, const struct tm_generat
 	thread->counter = (uint64_t)counter_of(generation, thread->number);
 	thread->seen = load_relaxed(&tm_rules_epoch) + generation->id;
 }
+
+/* True when a thread other than this owner of locks is inside a hook. */
+bool thread_any_other_inside(uint32_t owner) TM_HIDDEN;
 
 /* True when a thread is inside a hook.  For control functions, with all threads stopped. */
 bool thread_any_inside(void) TM_HIDDEN;

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define TM_MAGIC UINT64_C(0x31656c6261746d74) /* "tmtable1", little endian */
-#define TM_LAYOUT_VERSION 5u
+#define TM_LAYOUT_VERSION 6u
 
 #define TM_MAX_FRAMES 1000u
 #define TM_DOMAIN_MALLOC 0u
@@ -42,9 +42,9 @@
 #define TM_BUCKET_SLOTS 5u
 
 struct tm_bucket {
-	uint64_t key[TM_BUCKET_SLOTS];       /* written by hooks, shard lock */
+	uint64_t key[TM_BUCKET_SLOTS];       /* written by hooks, with its lock, … */
 	uint32_t traceback[TM_BUCKET_SLOTS]; /* likewise */
-	uint32_t passed;                     /* likewise; see below */
+	uint32_t passed;                     /* … which is a part of this; see below */
 };
 
 #define TM_ADDRESS_BITS 48
@@ -59,12 +59,21 @@ struct tm_bucket {
 /*
  * A record is put into the first bucket with room on the way that the hash of
  * its address describes, once round the segment: from tm_first_bucket in steps
- * of tm_bucket_step.  In the buckets that it passed it is counted in the four
+ * of tm_bucket_step.  In the buckets that it passed it is counted in the three
  * bits of `passed` at tm_passed_shift; a search ends where they are 0.
  * A count of TM_PASSED_MANY stays, and counts may be too high, never too low.
+ *
+ * The highest byte of `passed` is the bucket's lock: the number of the process one
+ * of whose threads holds it, 1 … TM_PROCESSES, or 0.  A child of fork has another
+ * number than its parent, so what it finds held by any other is free.  Who splits
+ * a segment holds all its buckets from before the first record is copied until
+ * those that went are wiped.  Readers need no lock, and may find any held.
  */
 #define TM_SEGMENT_BUCKETS 128u
-#define TM_PASSED_MANY 15u
+#define TM_PASSED_MANY 7u
+#define TM_BUCKET_LOCK (UINT32_C(255) << TM_BUCKET_LOCK_SHIFT)
+#define TM_BUCKET_LOCK_SHIFT 24
+#define TM_PROCESSES 254u /* 255: nobody will ever unlock it */
 
 struct tm_segment {
 	struct tm_bucket bucket[TM_SEGMENT_BUCKETS];
@@ -86,7 +95,7 @@ struct tm_segment {
  */
 struct tm_shard {
 	uint64_t directory;       /* address | depth; written by hooks, shard lock */
-	uint64_t untracked_frees; /* written by hooks, shard lock */
+	uint64_t untracked_frees; /* likewise */
 	uint64_t arena;           /* helper's own: next free byte for segments … */
 	uint64_t arena_end;       /* … and the end of that memory */
 	uint64_t segment_count;   /* helper's own */
@@ -176,7 +185,7 @@ static inline uint64_t tm_bucket_step(uint64_t hash)
 
 static inline uint32_t tm_passed_shift(uint64_t hash)
 {
-	return (uint32_t)(hash >> 32) & 28;
+	return (uint32_t)(hash >> 34) % 8 * 3;
 }
 
 static inline uint64_t tm_key_address(uint64_t key)
@@ -271,6 +280,9 @@ static inline int64_t tm_counter_highest(const struct tm_counter *counter)
  * Everything that `clear` forgets.  A hook reads the header's `generation`
  * once and stays with it; clearing publishes a new one, so no thread that was
  * stopped in the middle of a hook can mix the two.
+ *
+ * The second cache line is that of words which threads write now and then.  What
+ * they read at each operation stands in the others.
  */
 struct tm_generation {
 	uint64_t shards;          /* address of struct tm_shard[TM_SHARDS] */
@@ -278,6 +290,10 @@ struct tm_generation {
 	uint64_t node_chunks;     /* address of uint64_t[TM_NODE_CHUNKS], 0 where not yet made */
 	uint64_t index;           /* helper's own: the index over the nodes */
 	uint64_t locks;           /* helper's own: its locks, wiped in a child of fork */
+	uint64_t filter;          /* helper's own: 0 when every block is recorded; sample.h */
+	uint64_t sample_period;   /* bytes, see tm_sample.h; 0: every block; constant */
+	uint32_t limit;           /* frames a traceback keeps at most; constant */
+	uint32_t id;              /* number of this generation; constant */
 	uint64_t retired;         /* next older generation whose memory is not yet given back */
 	int64_t current;          /* bytes told by all threads (sampling: estimated); atomic */
 	int64_t peak;             /* bytes, likewise; atomic maximum */
@@ -285,12 +301,9 @@ struct tm_generation {
 	uint64_t regions;         /* helper's own: list of its mappings */
 	uint32_t node_count;      /* ids given out, id 0 included; intern lock */
 	uint32_t traceback_count; /* distinct tracebacks that were ever recorded; intern lock */
-	uint32_t limit;           /* frames a traceback keeps at most; constant */
-	uint32_t id;              /* number of this generation; constant */
-	uint64_t sample_period;   /* bytes, see tm_sample.h; 0: every block; constant */
 	uint64_t min_size;        /* bytes; smaller blocks are not recorded; constant */
-	uint64_t filter;          /* helper's own: 0 when every block is recorded; sample.h */
 	uint64_t reserved;
+	uint64_t directories[TM_SHARDS]; /* helper's own: where they are, ready to use; segment.h */
 };
 
 /* ---- modules ---------------------------------------------------------- */
@@ -447,7 +460,7 @@ _Static_assert(sizeof(struct tm_segment) % 4096 == 0, "directory entries keep bi
 _Static_assert(sizeof(struct tm_shard) == 64, "shards do not share cache lines");
 _Static_assert(sizeof(struct tm_node) == 16, "a node is 16 bytes");
 _Static_assert(sizeof(struct tm_counter) == 64, "threads do not share counter lines");
-_Static_assert(sizeof(struct tm_generation) == 128, "layout version 2");
+_Static_assert(sizeof(struct tm_generation) == 512, "layout version 5");
 _Static_assert(sizeof(struct tm_module) == 104, "layout version 2");
 _Static_assert(sizeof(struct tm_patch) == 192, "layout version 5");
 _Static_assert(sizeof(struct tm_relay_region) == 16, "layout version 2");

@@ -90,6 +90,7 @@ static const struct field fields[] = {
 	FIELD(tm_generation, min_size),
 	FIELD(tm_generation, filter),
 	FIELD(tm_generation, reserved),
+	FIELD(tm_generation, directories),
 
 	STRUCT(tm_module),
 	FIELD(tm_module, start),
@@ -245,6 +246,9 @@ static const struct constant constants[] = {
 	CONSTANT(MAX_SIZE),
 	CONSTANT(SEGMENT_BUCKETS),
 	CONSTANT(PASSED_MANY),
+	CONSTANT(BUCKET_LOCK),
+	CONSTANT(BUCKET_LOCK_SHIFT),
+	CONSTANT(PROCESSES),
 	CONSTANT(SHARD_BITS),
 	CONSTANT(FIRST_SHARD),
 	CONSTANT(SHARDS),

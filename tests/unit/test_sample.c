@@ -1,5 +1,5 @@
 /*
- * links: helper/sample.c helper/arena.c helper/thread.c
+ * links: helper/sample.c helper/arena.c helper/thread.c helper/segment.c
  *
  * Sampling: the gaps are exponential, a block is recorded with its chance, and
  * what it stands for is right, beside the C library's logarithm and exponential.

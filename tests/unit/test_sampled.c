@@ -2,7 +2,7 @@
  * The stubs' decision while sampling, in machine code: which calls go on in the
  * function itself, and that those which do not find all as it was.
  *
- * links: helper/sample.c helper/arena.c helper/thread.c helper/arch/x86_64/sampled.S
+ * links: helper/sample.c helper/arena.c helper/thread.c helper/segment.c helper/arch/x86_64/sampled.S
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
  * links: helper/table.c helper/segment.c helper/split.c helper/table_check.c helper/traceback.c
- *        helper/arena.c helper/arch/x86_64/system.S
+ *        helper/arena.c helper/thread.c helper/arch/x86_64/system.S
  *
  * The trace table against a plain model: what was put is found, what was taken
  * is gone, whatever the addresses look like, and the table keeps the
@@ -20,8 +20,9 @@
 #include "traceback.h"
 
 struct tm_header tm_header;
+struct tm_wiped tm_wiped_memory;
 
-#define OWNER 1u
+#define OWNER (7u << TM_BUCKET_LOCK_SHIFT | 1)
 
 static struct tm_generation *new_generation(void)
 {
@@ -250,15 +251,16 @@ static void refuses_its_own_lock(void **state)
 {
 	struct tm_generation *generation = new_generation();
 	struct tm_lock *lock = shard_lock_of(generation, tm_hash(0x1000));
+	const struct tm_block block = {0x1000, 8, 1, 0};
 	struct tm_block found;
 	uint64_t replaced;
 
 	(void)state;
 	assert_true(shard_lock(generation, lock, OWNER));
-	assert_int_equal(put(generation, 0x1000, 8, 1, &replaced), TABLE_DROPPED);
-	assert_int_equal(take(generation, 0x1000, &found), TABLE_DROPPED);
+	assert_int_equal(table_put(generation, OWNER, &block, &replaced), TABLE_DROPPED);
+	assert_int_equal(table_take(generation, OWNER, 0x1000, 0, &found), TABLE_DROPPED);
 	shard_unlock(lock);
-	assert_int_equal(put(generation, 0x1000, 8, 1, &replaced), TABLE_NONE);
+	assert_int_equal(table_put(generation, OWNER, &block, &replaced), TABLE_NONE);
 	free_generation(generation);
 }
 
