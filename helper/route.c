@@ -129,6 +129,16 @@ static const void *stub_of(const struct tm_patch *patch, const struct mode *mode
 	}
 }
 
+static bool is_redirected(const struct tm_patch *patches, uint32_t count, uint64_t function)
+{
+	uint32_t i;
+
+	for (i = 0; i < count; i++)
+		if (patches[i].length && patches[i].active && patches[i].function == function)
+			return true;
+	return false;
+}
+
 /* Where the stub of libtm-preload.so leads. */
 static uint64_t lead_of(const struct tm_patch *patch, const struct mode *mode)
 {
@@ -138,6 +148,19 @@ static uint64_t lead_of(const struct tm_patch *patch, const struct mode *mode)
 	    (is_free ? mode->sampled : mode->words && calls_no_other(patch, mode)))
 		return patch->short_way;
 	return patch->function + TM_STUB_LOAD;
+}
+
+static void route_stub(struct tm_patch *patch, const struct tm_patch *patches, uint32_t count,
+		       const struct mode *mode)
+{
+	bool is_needed = tm_header.state == TM_STATE_TRACING &&
+			 /* by a debugger, too: then that is where its calls are seen */
+			 !is_redirected(patches, count, patch->original);
+
+	store_release(&patch->filter, (uint64_t)tm_sample_filter);
+	store_release(&patch->lead, is_needed ? lead_of(patch, mode) : patch->original);
+	if (patch->active)
+		store_release(&patch->relay, patch->lead);
 }
 
 void tm_route_all(void)
@@ -156,14 +179,8 @@ void tm_route_all(void)
 		if (!stub || patch->keeps_registers)
 			continue; /* it leads to the one of its shape in keeping.S */
 		store_release(&patch->entry, (uint64_t)stub);
-		if (patch->length)
-			continue;
-		store_release(&patch->filter, (uint64_t)tm_sample_filter);
-		store_release(&patch->lead, lead_of(patch, &mode));
-		if (patch->active)
-			store_release(&patch->relay, tm_header.state == TM_STATE_TRACING
-							     ? patch->lead
-							     : patch->original);
+		if (!patch->length)
+			route_stub(patch, patches, count, &mode);
 	}
 	store_relaxed(&tm_routed, count);
 }

@@ -221,6 +221,20 @@ static void a_stub_that_stands_in(void **state)
 	assert_int_equal(patch->relay, 7);
 }
 
+/* A debugger redirected what it stands in for: then it would count twice. */
+static void a_stub_of_a_redirected_function(void **state)
+{
+	struct tm_patch *patch = stand_in(FREE);
+
+	(void)state;
+	patches[MALLOC].function = patch->original;
+	tm_route_all();
+	assert_int_equal(patch->relay, patch->original);
+	patches[MALLOC].active = 0;
+	tm_route_all();
+	assert_int_equal(patch->relay, 1000 + TM_STUB_LOAD);
+}
+
 static void assert_short(const struct tm_patch *patch, bool is_short)
 {
 	tm_route_all();
@@ -270,6 +284,7 @@ int main(void)
 		cmocka_unit_test_setup(nothing, setup),
 		cmocka_unit_test_setup(words, setup),
 		cmocka_unit_test_setup(a_stub_that_stands_in, setup),
+		cmocka_unit_test_setup(a_stub_of_a_redirected_function, setup),
 		cmocka_unit_test_setup(a_short_way_of_a_stub, setup),
 		cmocka_unit_test_setup(a_list_that_was_overwritten, setup),
 	};
