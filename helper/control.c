@@ -171,6 +171,11 @@ long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
 	return 0;
 }
 
+long tm_control_reserve(void)
+{
+	return sample_reserve() ? (long)tm_sample_filter : -TM_ENOMEM;
+}
+
 /* The empty table that stays is for hooks that were stopped in the middle. */
 long tm_control_stop(void)
 {

@@ -20,6 +20,9 @@ long tm_control_init(void) TM_HIDDEN;
 long tm_control_start(uint32_t limit, uint64_t sample_period, uint64_t min_size,
 		      uint64_t seed) TM_HIDDEN;
 
+/* Memory for a `start` that samples, at once: the address of the filter (sample.h). */
+long tm_control_reserve(void) TM_HIDDEN;
+
 /* Stops recording and forgets the traces. */
 long tm_control_stop(void) TM_HIDDEN;
 

@@ -355,6 +355,8 @@ struct tm_module_list {
 #define TM_PATCH_BYTES 16u
 #define TM_PATCH_POINTS 8u
 
+#define TM_STUB_LOAD 8u
+
 /*
  * One redirected function.  Written by the debugger before the jump is, read
  * by the hooks, and by any later debugger that wants to undo it.
@@ -363,12 +365,10 @@ struct tm_module_list {
  * is what it stands in for, 0 while there is nothing of that name.  TM_STUB_LOAD
  * bytes behind its entry is code that does what other functions' relays do.
  */
-#define TM_STUB_LOAD 8u
-
 struct tm_patch {
 	uint64_t function;               /* entry of the function */
 	uint64_t address;                /* first patched byte (behind an endbr64) */
-	uint64_t relay;                  /* where the jump leads */
+	uint64_t relay;                  /* where the jump leads, or a little further */
 	uint64_t original;               /* relocated prologue: call this to run the function */
 	uint8_t saved[TM_PATCH_BYTES];   /* bytes before patching */
 	uint8_t written[TM_PATCH_BYTES]; /* bytes after patching */

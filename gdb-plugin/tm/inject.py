@@ -10,7 +10,7 @@ from typing import List, Optional
 
 import _tm
 
-from . import exceptions, helper, inferior, maps, objects, patches, threadwords
+from . import exceptions, helper, inferior, maps, objects, patches, shortway, threadwords
 from .errors import TmError
 from .sampling import Sampling
 
@@ -59,9 +59,9 @@ class Injection:
                 f"A redirected call was not recorded as it should be (step {step} of the canary): "
                 "the program is left as it was."
             )
-        self._activate(mappings)
-        objects.tell(self.helper, self.files)
         threadwords.claim(self.helper, self.files)
+        self._activate(mappings, self._short_ways(chosen))
+        objects.tell(self.helper, self.files)
         seed = int.from_bytes(os.urandom(8), "little") if chosen.seed is None else chosen.seed
         self.helper.call("tm_control_start", limit, chosen.period, chosen.min_size, seed,
                          what="start tracing")
@@ -82,9 +82,16 @@ class Injection:
         patches.map_regions(self.helper, plan, self.patches)
         self.indexes = patches.write_relays(self.helper, plan, self.patches)
 
-    def _activate(self, mappings: List[maps.Mapping]) -> None:
+    def _activate(self, mappings: List[maps.Mapping],
+                  ways: Optional[shortway.Ways] = None) -> None:
         self.moved = patches.move_threads(self.patches, self.indexes, mappings)
-        patches.activate(self.patches, self.indexes)
+        patches.activate(self.patches, self.indexes, ways)
+
+    def _short_ways(self, chosen: Sampling) -> Optional[shortway.Ways]:
+        if chosen.period == 0 or chosen.min_size:
+            return None
+        place = self.helper.call("tm_control_reserve", what="start tracing")
+        return shortway.Ways(place, bool(self.helper.read_header()["thread_words"]))
 
     def own_code(self) -> range:
         """The helper's own image: its canaries stay redirected."""

@@ -3,7 +3,8 @@
 A redirected function begins with `jmp relay`.  The relay, in a page within
 reach, loads the address of the function's struct tm_patch and jumps to the
 stub that it names; beside it lies the relocated prologue, through which
-the helper calls the function itself.  The plan is complete before anything in
+the helper calls the function itself.  While blocks are sampled, the jump may
+lead to a short way between the two.  The plan is complete before anything in
 the process changes.
 """
 
@@ -14,7 +15,7 @@ from typing import Dict, List, NamedTuple, Optional
 
 import _tm
 
-from . import inferior, maps
+from . import inferior, maps, shortway
 from .allocators import FUNCTIONS, THROWING, Shape, is_conventional, is_leaf
 from .errors import TmError
 from .helper import Helper, find_functions
@@ -31,11 +32,12 @@ _ENTRY = _LAYOUT["offsets"]["tm_patch"]["entry"][0]
 ALLOCATING_REGISTRY = ("release_registered_frames", "__truncdfbf2")
 
 # A relay's slot: up to 19 bytes that lead to the helper, then the relocated prologue, which
-# is also entered at what stands right before it (helper/arch/x86_64/keeping.S).
-_SLOT = 128
-_PROLOGUE = 32
+# is also entered at what stands right before it: a short way, or helper/arch/x86_64/keeping.S.
+_SLOT = 192
+_PROLOGUE = 32 + shortway.LONGEST
 _PUSH_R11 = b"\x41\x53"
 _POP_R11 = b"\x41\x5b"
+_JUMP_BYTES = 5  # jmp rel32
 
 _ENTRIES = {
     _LAYOUT["SHAPE_ALLOC"]: "tm_entry_alloc",
@@ -336,10 +338,21 @@ def write_relays(helper: Helper, plan: Plan, patches: PatchList) -> List[int]:
     return list(range(first, len(patches.patches))) + plan.again
 
 
-def activate(patches: PatchList, indexes: List[int]) -> None:
-    """Writes the jumps, and reads each back.  The list says so before the bytes do."""
+def activate(patches: PatchList, indexes: List[int],
+             ways: Optional[shortway.Ways] = None) -> None:
+    """Writes the jumps, and reads each back.  The list says so before the bytes do.
+
+    ways: of a tracing that samples; where there is one, functions go their short way.
+    """
     for index in indexes:
-        patches.patches[index]["active"] = 1
+        patch = patches.patches[index]
+        patch["active"] = 1
+        if patch["length"] and not is_damaged(patch):
+            _lead(patch, _write_short_way(patch, ways) if ways else patch["relay"])
+    _write_jumps(patches, indexes)
+
+
+def _write_jumps(patches: PatchList, indexes: List[int]) -> None:
     patches.store(min(indexes, default=len(patches.patches)))
     for index in indexes:
         patch = patches.patches[index]
@@ -349,12 +362,35 @@ def activate(patches: PatchList, indexes: List[int]) -> None:
             raise TmError(f"{_text(patch['name'])} could not be redirected.")
 
 
+def _lead(patch: dict, place: int) -> None:
+    patch["checksum"] = 0  # of what was
+    distance = place - patch["address"] - _JUMP_BYTES
+    patch["written"] = (patch["written"][:1] + distance.to_bytes(4, "little", signed=True)
+                        + patch["written"][_JUMP_BYTES:])
+
+
+def _write_short_way(patch: dict, ways: shortway.Ways) -> int:
+    """Returns where it is entered; the relay where there is none."""
+    made = shortway.make(patch, ways, _PROLOGUE)
+    if made is None:
+        return patch["relay"]
+    before, code = made
+    start = patch["original"] - len(code)
+    inferior.write(start, code)
+    if inferior.read(start, len(code)) != code:
+        raise TmError("The relays could not be written into the process.")
+    return start + before
+
+
 def activate_again(patches: PatchList, indexes: List[int]) -> None:
     """Takes back a restore() that was interrupted."""
     def has_own_bytes(patch: dict) -> bool:
         return inferior.read(patch["address"], patch["length"]) == patch["saved"][:patch["length"]]
 
-    activate(patches, [index for index in indexes if has_own_bytes(patches.patches[index])])
+    again = [index for index in indexes if has_own_bytes(patches.patches[index])]
+    for index in again:
+        patches.patches[index]["active"] = 1
+    _write_jumps(patches, again)
 
 
 def restore(patches: PatchList, keep: range = range(0), only: Optional[List[int]] = None) -> int:

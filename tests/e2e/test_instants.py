@@ -79,10 +79,14 @@ def check(line, pattern):
 
 for number in range({rounds}):
     go()
-    check("tm start 10", r"Tracing 10 frames: \\d+ functions")
+    chosen = chooser.choice(("", " -sample 4KiB", " -sample 4KiB -min-size 100"))
+    check("tm start 10" + chosen, r"Tracing 10 frames[^:]*: \\d+ functions")
     go()
     check("tm snapshot s", r"Snapshot s: \\d+ blocks?, |.*exists")
     gdb.execute("tm delete s", to_string=True)
+    if chooser.random() < 0.3:
+        go()
+        check("tm clear", "Traces of ")
     go()
     check("tm stop", r"Tracing stopped: \\d+ functions? restored")
     if chooser.random() < 0.2:
