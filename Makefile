@@ -101,6 +101,9 @@ $B/flags: FORCE
 	@echo '$(CC) $(HELPER_FLAGS) / $(OPTIMIZE) $(WARNINGS)' | cmp -s - $@ \
 		|| echo '$(CC) $(HELPER_FLAGS) / $(OPTIMIZE) $(WARNINGS)' >$@
 
+# Only what calls its callee by the plain calling convention leads there (route.c).
+$B/helper/usual.c.o: HELPER_FLAGS := $(filter-out -mgeneral-regs-only,$(HELPER_FLAGS)) -msse2 -mno-avx
+
 $B/helper/%.o: helper/% $B/flags
 	@mkdir -p $(@D)
 	@echo '  CC    $<'

@@ -53,13 +53,18 @@ static TM_NOINLINE __attribute__((unused)) void counter_add(struct tm_generation
  */
 static TM_INLINE bool counter_fills(struct tm_counter *counter, uint64_t size)
 {
-	int32_t highest;
-
 	counter->room -= (int32_t)size;
-	if (likely(counter->room >= 0))
-		return false;
-	/* Where a program only grows, this is each time. */
-	highest = counter->highest - counter->room;
+	return unlikely(counter->room < 0);
+}
+
+/*
+ * The same where counter_fills() has said that it is time: in a program that only grows it
+ * says so each time, and most often the highest need only be a higher one.
+ */
+static inline bool counter_overflows(struct tm_counter *counter)
+{
+	int32_t highest = counter->highest - counter->room;
+
 	if (highest > TM_COUNTER_BATCH)
 		return true;
 	counter_set(counter, highest, highest);

@@ -133,6 +133,14 @@ static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_
 
 _Static_assert(TM_PLACES == 1u << (32 - 25), "bits of a hash");
 
+static inline bool tm_word_is(const struct tm_word *word)
+{
+	uint64_t value = tm_stack_word(word->at);
+
+	__asm__("" : "+r"(value)); /* compared where it is, with what is in memory: one register */
+	return value == word->value;
+}
+
 /*
  * Whether the stack at rip and rsp is that of the path.
  * The loads are bounded as a walk's are: each address was read by the walk,
@@ -148,11 +156,8 @@ static inline bool tm_path_is(const struct tm_path *path, uint64_t rip, uint64_t
 	if (path->rip != rip || path->rsp != rsp || path->stamp != stamp)
 		return false;
 	while ((uint64_t)word != end) {
-		if (tm_stack_word(word[0].at) != word[0].value ||
-		    tm_stack_word(word[1].at) != word[1].value ||
-		    tm_stack_word(word[2].at) != word[2].value ||
-		    tm_stack_word(word[3].at) != word[3].value ||
-		    tm_stack_word(word[4].at) != word[4].value)
+		if (!tm_word_is(&word[0]) || !tm_word_is(&word[1]) || !tm_word_is(&word[2]) ||
+		    !tm_word_is(&word[3]) || !tm_word_is(&word[4]))
 			return false;
 		word += TM_PATH_GROUP;
 	}

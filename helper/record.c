@@ -115,8 +115,8 @@ bool record_put(struct tm_generation *generation, struct tm_thread *thread,
 	if (unlikely(generation->filter))
 		return put_chosen(generation, thread, block);
 	if (likely(block->domain == TM_DOMAIN_MALLOC &&
-		   table_put_usual(generation, thread->owner, block->address, block->size,
-				   block->traceback))) {
+		   table_put_usual(generation, thread->owner, block->address, &block->size,
+				   &block->traceback))) {
 		if (counter_fills(counter_of(generation, thread->number), block->size))
 			counter_add(generation, thread->number, 0);
 		return true;

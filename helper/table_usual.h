@@ -45,10 +45,11 @@ static TM_INLINE struct usual_place usual_place(const struct tm_generation *gene
  * the directory says so.
  */
 static TM_INLINE bool usual_put_at(struct usual_place place, uint32_t owner, uint64_t address,
-				   uint64_t size, uint32_t traceback)
+				   const uint64_t *size, const uint32_t *traceback)
 {
 	struct tm_bucket *bucket = place.bucket;
-	uint32_t own = owner & TM_BUCKET_LOCK, passed = 0, slots, slot;
+	uint32_t own = owner & TM_BUCKET_LOCK, passed = 0;
+	uint64_t slot;
 
 	if (unlikely(!bucket_try_lock(bucket, &passed, own))) {
 		/* Where something passed it, if only it was not of our kind. */
@@ -57,28 +58,29 @@ static TM_INLINE bool usual_put_at(struct usual_place place, uint32_t owner, uin
 		    !bucket_try_lock(bucket, &passed, passed | own))
 			return false;
 	}
-	slots = tm_free_slots(bucket);
-	if (unlikely(load_relaxed(place.at) != place.entry || !slots ||
+	slot = tm_free_slot(bucket);
+	if (unlikely(load_relaxed(place.at) != place.entry || bucket->key[slot] ||
 		     tm_may_hold(bucket, address))) {
 		store_release(&bucket->passed, passed);
 		return false;
 	}
-	slot = (uint32_t)__builtin_ctz(slots);
-	bucket->traceback[slot] = traceback;
-	store_release(&bucket->key[slot], address | size << TM_KEY_SIZE_SHIFT);
+	bucket->traceback[slot] = *traceback;
+	store_release(&bucket->key[slot], address | load_relaxed(size) << TM_KEY_SIZE_SHIFT);
 	store_release(&bucket->passed, passed);
 	return true;
 }
 
 /*
  * Records a block of the domain 0 where there was none at its address.  False: it
- * was not recorded and nothing has changed, call table_put.  `owner` as there.
+ * was not recorded and nothing has changed, call table_put.  `owner` as there.  What is
+ * read late takes no register meanwhile.
  */
 static TM_INLINE bool table_put_usual(const struct tm_generation *generation, uint32_t owner,
-				      uint64_t address, uint64_t size, uint32_t traceback)
+				      uint64_t address, const uint64_t *size,
+				      const uint32_t *traceback)
 {
 	/* Most of what table_put refuses, and what no program has. */
-	if (unlikely(size >= TM_KEY_LARGE || (address - 2) >> (TM_ADDRESS_BITS - 1)))
+	if (unlikely(load_relaxed(size) >= TM_KEY_LARGE || (address - 2) >> (TM_ADDRESS_BITS - 1)))
 		return false;
 	return usual_put_at(usual_place(generation, address), owner, address, size, traceback);
 }

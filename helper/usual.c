@@ -41,11 +41,6 @@ DIRECT void tm_usual_free_leaf(uint64_t address, struct tm_thread *thread,
 uint64_t tm_usual_guarded(uint64_t address, uint64_t second, uint64_t third, uint64_t none,
 			  struct tm_thread *thread, const struct tm_patch *patch) TM_HIDDEN;
 
-/*
- * While a thread is in here its state is THREAD_IN_USUAL all the time: what a signal handler
- * allocates meanwhile counts as an allocator's call of itself, as in the middle of the original.
- */
-
 static inline uint64_t leave(struct tm_thread *thread, uint64_t address)
 {
 	store_relaxed(&thread->state, THREAD_OUTSIDE);
@@ -60,7 +55,6 @@ static TM_NOINLINE uint64_t put_further(struct tm_thread *thread, uint64_t addre
 	const struct tm_block block = {address, thread->size, traceback, TM_DOMAIN_MALLOC};
 	uint64_t replaced;
 
-	store_relaxed(&thread->state, THREAD_IN_HELPER);
 	if (likely(table_put(generation, thread->owner, &block, &replaced) != TABLE_DROPPED))
 		counter_add(generation, thread->number, (int64_t)(block.size - replaced));
 	else
@@ -70,7 +64,8 @@ static TM_NOINLINE uint64_t put_further(struct tm_thread *thread, uint64_t addre
 
 static TM_NOINLINE uint64_t tell(struct tm_thread *thread, uint64_t address)
 {
-	counter_add((struct tm_generation *)thread->generation, thread->number, 0);
+	if (counter_overflows((struct tm_counter *)thread->counter))
+		counter_add((struct tm_generation *)thread->generation, thread->number, 0);
 	return leave(thread, address);
 }
 
@@ -87,7 +82,6 @@ static TM_NOINLINE uint64_t put(struct tm_thread *thread, uint64_t address, uint
 {
 	const struct tm_block block = {address, thread->size, traceback, TM_DOMAIN_MALLOC};
 
-	store_relaxed(&thread->state, THREAD_IN_HELPER);
 	record_put((struct tm_generation *)thread->generation, thread, &block);
 	return leave(thread, address);
 }
@@ -112,18 +106,19 @@ DIRECT uint64_t tm_usual_alloc(struct tm_thread *thread, uint64_t address)
 {
 	/* Where this function keeps rbp is where a struct tm_entry does. */
 	const uint64_t *frame = __builtin_frame_address(0);
-	uint64_t rip = frame[1], rsp = (uint64_t)(frame + 2), size;
-	struct tm_path *path = tm_path_at(&thread->recall, rip, rsp);
+	uint64_t rip = frame[1], rsp = (uint64_t)(frame + 2);
+	struct tm_path *path;
 
+	store_relaxed(&thread->state, THREAD_IN_HELPER);
+	path = tm_path_at(&thread->recall, rip, rsp);
 	if (unlikely(!path))
 		return tm_usual_further(thread, address);
 	if (unlikely(!tm_path_is(path, rip, rsp, stamp_of(thread))))
 		return recall_further(thread, address, path);
-	size = thread->size;
 	if (unlikely(!table_put_usual((struct tm_generation *)thread->generation, thread->owner,
-				      address, size, path->traceback)))
+				      address, &thread->size, &path->traceback)))
 		return put_further(thread, address, path->traceback);
-	if (counter_fills((struct tm_counter *)thread->counter, size))
+	if (counter_fills((struct tm_counter *)thread->counter, load_relaxed(&thread->size)))
 		return tell(thread, address);
 	return leave(thread, address);
 }
@@ -133,10 +128,8 @@ DIRECT uint64_t tm_usual_walk(struct tm_thread *thread, uint64_t address,
 			      const struct tm_entry *entry)
 {
 	struct tm_block block = {.address = address, .size = thread->size};
-	struct tm_generation *generation;
+	struct tm_generation *generation = current_generation();
 
-	store_relaxed(&thread->state, THREAD_IN_HELPER);
-	generation = current_generation();
 	if (unlikely(!thread->owner)) {
 		/* Wiped since the call began: a signal handler that interrupted it has called fork. */
 		count_dropped();
@@ -158,7 +151,7 @@ DIRECT uint64_t tm_usual_walk(struct tm_thread *thread, uint64_t address,
  */
 static TM_INLINE bool take(struct tm_thread *thread, uint64_t address, uint64_t *size)
 {
-	store_relaxed(&thread->state, THREAD_IN_USUAL);
+	store_relaxed(&thread->state, THREAD_IN_HELPER);
 	return likely(thread->seen == load_relaxed(&tm_recall_base)) &&
 	       likely(table_take_usual((struct tm_generation *)thread->generation, thread->owner,
 				       address, size));
@@ -166,11 +159,9 @@ static TM_INLINE bool take(struct tm_thread *thread, uint64_t address, uint64_t 
 
 static TM_NOINLINE void take_further(struct tm_thread *thread, uint64_t address)
 {
-	struct tm_generation *generation;
+	struct tm_generation *generation = current_generation();
 	struct tm_block block;
 
-	store_relaxed(&thread->state, THREAD_IN_HELPER);
-	generation = current_generation();
 	thread_sees(thread, generation);
 	record_forget(generation, thread, TM_DOMAIN_MALLOC, address, &block);
 }

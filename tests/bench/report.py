@@ -111,6 +111,9 @@ def steps(values):
                   [[name + (" frames" if name.isdigit() else ""),
                     *[str(each[kind]) if name.isdigit() or kind in kinds[1:4] else ""
                       for kind in kinds]] for name, each in values.items()])
+    lines += ["  added, a comparison and the jump behind it counted as one: " + ", ".join(
+        f"{each['operations']['same'] - each['operations']['native']} ({name})"
+        for name, each in values.items() if each["same"] > each["native"])]
     columns = [(name, kind, each["components"][kind]) for name, each in values.items()
                if name.isdigit() for kind in kinds[1:4]]
     names = []

@@ -2,7 +2,8 @@
 
 TM_BENCH_STEPS: the frames of `tm start`, or empty where the program traces itself, or does not.
 One line of JSON: of the untouched program, of three traced pairs, and after the end of tracing;
-the traced ones also by the component of the helper that they belong to.
+the traced ones also by the component of the helper that they belong to; and how many operations
+of the processor those about are.
 """
 import collections
 import json
@@ -60,6 +61,15 @@ def instructions():
         gdb.execute("stepi", to_string=True)
 
 
+def operations(addresses):
+    """How many there are where a comparison and the jump behind it are one, as for processors."""
+    names = {address: gdb.execute(f"x/i {address}", to_string=True).split(":", 1)[1].split()[0]
+             for address in set(addresses)}
+    pairs = zip(addresses, addresses[1:])
+    return len(addresses) - sum(names[first][:3] in ("cmp", "tes") and names[second][0] == "j"
+                                and names[second] != "jmp" for first, second in pairs)
+
+
 def components(addresses):
     """{component: instructions} of a pair; the table's are `put` until malloc has returned."""
     own = {address: gdb.find_pc_line(address).symtab for address in set(addresses)}
@@ -78,10 +88,12 @@ def components(addresses):
 
 
 frames = os.environ["TM_BENCH_STEPS"]
-counts = {"components": {}}
+counts = {"components": {}, "operations": {}}
 go_to("one_pair")  # the first makes the heap, and what dynamic linking puts off
 go_to("one_pair")
-counts["native"] = len(instructions())
+untouched = instructions()
+counts["native"] = len(untouched)
+counts["operations"]["native"] = operations(untouched)
 if frames:
     gdb.execute("tm start " + frames, to_string=True)
 for name, function, passes in (("same", "one_pair", 5), ("alternating", "one_pair", 5),
@@ -91,6 +103,7 @@ for name, function, passes in (("same", "one_pair", 5), ("alternating", "one_pai
     traced = instructions()
     counts[name] = len(traced)
     counts["components"][name] = components(traced)
+    counts["operations"][name] = operations(traced)
 go_to("one_pair")
 if frames:
     gdb.execute("tm stop", to_string=True)

@@ -46,7 +46,8 @@ static int64_t step(struct tm_generation *generation, uint32_t thread, bool up)
 		size <<= 20;
 	if (size > 32766)
 		counter_add(generation, thread, up ? size : -size);
-	else if (up ? counter_fills(&counters[thread], (uint64_t)size)
+	else if (up ? counter_fills(&counters[thread], (uint64_t)size) &&
+				 counter_overflows(&counters[thread])
 		    : counter_empties(&counters[thread], (uint64_t)size))
 		counter_add(generation, thread, 0);
 	return up ? size : -size;

@@ -48,7 +48,7 @@ static enum table_result put(struct tm_generation *generation, uint64_t address,
 	struct tm_block block = {address, size, traceback, 0};
 
 	*replaced = 0;
-	if (table_put_usual(generation, OWNER, address, size, traceback))
+	if (table_put_usual(generation, OWNER, address, &size, &traceback))
 		return TABLE_NONE;
 	return table_put(generation, OWNER, &block, replaced);
 }
@@ -488,6 +488,8 @@ static void a_heap_is_spread_evenly(void **state)
 	static const uint64_t chunks[] = {32, 48, 64, 96, 144, 208};
 	const uint64_t blocks = 200000;
 	uint64_t replaced, i, further = 0;
+	const uint64_t size = 24;
+	const uint32_t traceback = 1;
 	size_t c;
 
 	(void)state;
@@ -497,7 +499,7 @@ static void a_heap_is_spread_evenly(void **state)
 		for (i = 0; i < blocks; i++) {
 			uint64_t address = 0x555555900010 + i * chunks[c];
 
-			if (table_put_usual(generation, OWNER, address, 24, 1))
+			if (table_put_usual(generation, OWNER, address, &size, &traceback))
 				continue;
 			put(generation, address, 24, 1, &replaced);
 			further++;

@@ -105,12 +105,13 @@ static void what_was_looked_up_before_a_split_is_not_used(void **state)
 		struct usual_place place, of_there;
 		struct tm_block found;
 
-		assert_true(table_put_usual(generation, OWNER, there, 24, 3));
+		assert_true(
+			table_put_usual(generation, OWNER, there, &(uint64_t){24}, &(uint32_t){3}));
 		place = usual_place(generation, address);
 		of_there = usual_place(generation, there);
 		split(generation, address, 0);
 		assert_ptr_not_equal(usual_place(generation, address).bucket, place.bucket);
-		assert_false(usual_put_at(place, OWNER, address, 40, 2));
+		assert_false(usual_put_at(place, OWNER, address, &(uint64_t){40}, &(uint32_t){2}));
 		assert_false(table_find(generation, address, 0, &found));
 		assert_false(usual_take_at(of_there.bucket, OWNER, there, &size));
 		assert_true(table_find(generation, there, 0, &found));
@@ -135,16 +136,16 @@ static void what_a_doubled_directory_said_is_not_used(void **state)
 	(void)state;
 	while (generation->directories[0] == word)
 		split(generation, other, (uint32_t)depth);
-	assert_false(usual_put_at(place, OWNER, address, 40, 2));
+	assert_false(usual_put_at(place, OWNER, address, &(uint64_t){40}, &(uint32_t){2}));
 
 	/* Who read the old word before, and its entry only now. */
 	place.entry = *place.at;
 	place.bucket =
 		bucket_at(entry_segment(place.entry), tm_first_bucket(address, tm_hash(address)));
-	assert_false(usual_put_at(place, OWNER, address, 40, 2));
+	assert_false(usual_put_at(place, OWNER, address, &(uint64_t){40}, &(uint32_t){2}));
 	assert_false(usual_take_at(place.bucket, OWNER, address, &size));
 
-	assert_true(table_put_usual(generation, OWNER, address, 40, 2));
+	assert_true(table_put_usual(generation, OWNER, address, &(uint64_t){40}, &(uint32_t){2}));
 	assert_true(table_find(generation, address, 0, &found));
 	assert_true(is_valid(generation));
 	free_generation(generation);
@@ -162,7 +163,7 @@ static void the_old_directory_is_given_up_in_a_child(void **state)
 		split(generation, address_on_side(4, 15), 4);
 	generation->directories[0] = word;
 	memset((void *)generation->locks, 0, sizeof(struct tm_locks));
-	assert_false(table_put_usual(generation, OWNER, address, 40, 2));
+	assert_false(table_put_usual(generation, OWNER, address, &(uint64_t){40}, &(uint32_t){2}));
 	assert_int_equal(put_long(generation, OWNER, address, 40), TABLE_NONE);
 	assert_int_not_equal(generation->directories[0], word);
 	assert_true(table_find(generation, address, 0, &found));
@@ -196,10 +197,11 @@ static void nobody_uses_a_bucket_that_is_held(void **state)
 
 	(void)state;
 	assert_ptr_equal(usual_place(generation, waiting.address).bucket, bucket);
-	assert_true(table_put_usual(generation, OWNER, ADDRESS, 24, 3));
+	assert_true(table_put_usual(generation, OWNER, ADDRESS, &(uint64_t){24}, &(uint32_t){3}));
 	bucket_lock(bucket, OWNER);
 	thread_self()->state = THREAD_IN_HELPER; /* who waits for long asks whether anybody is */
-	assert_false(table_put_usual(generation, PROCESS | 2, waiting.address, 40, 2));
+	assert_false(table_put_usual(generation, PROCESS | 2, waiting.address, &(uint64_t){40},
+				     &(uint32_t){2}));
 	assert_false(table_take_usual(generation, PROCESS | 2, ADDRESS, &size));
 	assert_true(table_find(generation, ADDRESS, 0, &found)); /* readers need no lock */
 	assert_int_equal(pthread_create(&thread, NULL, put_in_a_thread, &waiting), 0);
@@ -228,7 +230,7 @@ static void a_nested_call_does_not_wait_for_ever(void **state)
 	struct tm_block found;
 
 	(void)state;
-	assert_true(table_put_usual(generation, OWNER, ADDRESS, 24, 3));
+	assert_true(table_put_usual(generation, OWNER, ADDRESS, &(uint64_t){24}, &(uint32_t){3}));
 	bucket_lock(bucket, OWNER);
 	assert_int_equal(put_long(generation, OWNER | TM_OWNER_NESTED, ADDRESS + 16, 40),
 			 TABLE_DROPPED);
@@ -277,7 +279,8 @@ static void what_a_parent_held_is_free_in_a_child(void **state)
 		struct tm_block found;
 		uint64_t size;
 
-		assert_true(table_put_usual(generation, parent, ADDRESS, 24, 3));
+		assert_true(table_put_usual(generation, parent, ADDRESS, &(uint64_t){24},
+					    &(uint32_t){3}));
 		bucket->passed = passed << others;
 		bucket_lock(bucket, parent);
 		assert_int_equal(bucket->passed, passed << others | (parent & TM_BUCKET_LOCK));
@@ -287,7 +290,8 @@ static void what_a_parent_held_is_free_in_a_child(void **state)
 		assert_int_equal(put_long(generation, OWNER, ADDRESS, 24), TABLE_NONE);
 		assert_int_equal(bucket->passed, passed << others);
 		assert_true(table_take_usual(generation, OWNER, ADDRESS, &size));
-		assert_true(table_put_usual(generation, OWNER, ADDRESS, 24, 3));
+		assert_true(table_put_usual(generation, OWNER, ADDRESS, &(uint64_t){24},
+					    &(uint32_t){3}));
 		assert_int_equal(bucket->passed, passed << others);
 		free_generation(generation);
 	}
@@ -317,7 +321,8 @@ static void a_child_is_not_numbered_like_its_parent(void **state)
 			first = number;
 			bucket_lock(bucket, owner); /* and its thread is never seen again */
 		} else if (number == first && turn <= TM_PROCESSES) {
-			assert_true(table_put_usual(generation, owner, ADDRESS, 24, 3));
+			assert_true(table_put_usual(generation, owner, ADDRESS, &(uint64_t){24},
+						    &(uint32_t){3}));
 			assert_true(table_take_usual(generation, owner, ADDRESS, &size));
 		}
 	}
@@ -359,7 +364,8 @@ static void *work(void *context)
 			self->live--;
 		} else {
 			size = next_random(&state) % 40000; /* some take two slots */
-			if (!table_put_usual(self->generation, self->owner, address, size, 1))
+			if (!table_put_usual(self->generation, self->owner, address,
+					     &(uint64_t){size}, &(uint32_t){1}))
 				self->wrong += put_long(self->generation, self->owner, address,
 							size) != TABLE_NONE;
 			self->sizes[i] = (uint16_t)(size + 1);
