@@ -9,7 +9,7 @@
 
 /* ---- reading ---------------------------------------------------------- */
 
-uint64_t tm_cfi_uleb(struct tm_cfi_cursor *cursor)
+uint64_t tm_cfi_uleb_long(struct tm_cfi_cursor *cursor)
 {
 	uint64_t value = 0;
 	unsigned int shift = 0;
@@ -415,9 +415,6 @@ static bool define_cfa(struct tm_cfi *cfi, struct tm_cfi_cursor *cursor, uint8_t
 	case CFA_DEF_CFA_REGISTER:
 		return row->cfa_kind == TM_CFI_VAL_OFFSET &&
 		       set_cfa(cfi, tm_cfi_uleb(cursor), row->cfa_value);
-	case CFA_DEF_CFA_OFFSET:
-		return row->cfa_kind == TM_CFI_VAL_OFFSET &&
-		       set_cfa(cfi, row->cfa_register, (int64_t)tm_cfi_uleb(cursor));
 	case CFA_DEF_CFA_OFFSET_SF:
 		return row->cfa_kind == TM_CFI_VAL_OFFSET &&
 		       set_cfa(cfi, row->cfa_register,
@@ -477,41 +474,39 @@ static bool define_register(struct tm_cfi *cfi, struct tm_cfi_cursor *cursor, ui
 	}
 }
 
-/* How far an instruction moves the location; *ret false when it does not. */
-static uint64_t advance(struct tm_cfi *cfi, struct tm_cfi_cursor *cursor, uint8_t op, bool *ret)
+/* The location that an instruction goes on to; the same one when it does not move it. */
+static inline uint64_t advance(const struct tm_cfi *cfi, struct tm_cfi_cursor *cursor, uint8_t op,
+			       uint64_t location)
 {
-	*ret = true;
 	if (op >> 6 == CFA_ADVANCE_LOC)
-		return (op & 0x3f) * cfi->code_alignment;
-	if (op >= CFA_ADVANCE_LOC1 && op <= CFA_ADVANCE_LOC4)
-		return tm_cfi_read(cursor, 1u << (op - CFA_ADVANCE_LOC1)) * cfi->code_alignment;
-	*ret = false;
-	return 0;
+		return location + (op & 0x3f) * cfi->code_alignment;
+	if (op == CFA_SET_LOC)
+		return read_pointer(cursor, cfi->encoding, 0);
+	return location + tm_cfi_read(cursor, 1u << (op - CFA_ADVANCE_LOC1)) * cfi->code_alignment;
 }
 
 /* Runs one program up to pc.  False for nonsense. */
 static TM_NOINLINE bool run(struct tm_cfi *cfi, uint64_t start, uint64_t end, uint64_t pc)
 {
 	struct tm_cfi_cursor cursor = {.at = start, .end = end, .bad = false};
-	uint64_t location = cfi->pc_start;
+	uint64_t location = cfi->pc_start, next;
 	uint32_t depth = 0;
 
 	while (cursor.at < cursor.end) {
-		uint8_t op = (uint8_t)tm_cfi_read(&cursor, 1);
-		bool moves;
-		uint64_t next = location + advance(cfi, &cursor, op, &moves);
+		uint8_t op = *(const uint8_t *)cursor.at++;
 
-		if (op == CFA_SET_LOC) {
-			next = read_pointer(&cursor, cfi->encoding, 0);
-			moves = true;
-		}
-		if (moves) {
+		if (op >> 6 == CFA_ADVANCE_LOC || (op >= CFA_SET_LOC && op <= CFA_ADVANCE_LOC4)) {
+			next = advance(cfi, &cursor, op, location);
 			if (cursor.bad || next < location)
 				return false;
 			if (next > pc)
 				return true;
 			location = next;
 			cfi->row_start = next;
+		} else if (op == CFA_DEF_CFA_OFFSET) {
+			if (cfi->row.cfa_kind != TM_CFI_VAL_OFFSET)
+				return false;
+			cfi->row.cfa_value = (int64_t)tm_cfi_uleb(&cursor);
 		} else if (op >> 6 == CFA_OFFSET) {
 			set_rule(cfi, op & 0x3f, TM_CFI_OFFSET,
 				 factored(cfi, tm_cfi_uleb(&cursor)));

@@ -160,17 +160,24 @@ bool tm_cfi_evaluate(struct tm_cfi *cfi, const struct tm_cfi_machine *machine, u
 
 /* ---- reading, for cfi.c and expression.c ------------------------------ */
 
+/* 1, 2, 4 or 8 bytes. */
 static inline uint64_t tm_cfi_read(struct tm_cfi_cursor *cursor, unsigned int bytes)
 {
+	const void *from = (const void *)cursor->at;
 	uint64_t value = 0;
-	unsigned int i;
 
 	if (cursor->bad || cursor->end - cursor->at < bytes) {
 		cursor->bad = true;
 		return 0;
 	}
-	for (i = 0; i < bytes; i++)
-		value |= (uint64_t)((const uint8_t *)cursor->at)[i] << (8 * i);
+	if (bytes == 1)
+		value = *(const uint8_t *)from;
+	else if (bytes == 4)
+		__builtin_memcpy(&value, from, 4);
+	else if (bytes == 8)
+		__builtin_memcpy(&value, from, 8);
+	else
+		__builtin_memcpy(&value, from, 2);
 	cursor->at += bytes;
 	return value;
 }
@@ -182,7 +189,16 @@ static inline uint64_t tm_cfi_sign(uint64_t value, unsigned int bytes)
 	return (uint64_t)((int64_t)(value << shift) >> shift);
 }
 
-uint64_t tm_cfi_uleb(struct tm_cfi_cursor *cursor) TM_HIDDEN;
+uint64_t tm_cfi_uleb_long(struct tm_cfi_cursor *cursor) TM_HIDDEN;
+
+/* Most are of one byte. */
+static inline uint64_t tm_cfi_uleb(struct tm_cfi_cursor *cursor)
+{
+	if (likely(!cursor->bad && cursor->at < cursor->end && *(const uint8_t *)cursor->at < 0x80))
+		return *(const uint8_t *)cursor->at++;
+	return tm_cfi_uleb_long(cursor);
+}
+
 int64_t tm_cfi_sleb(struct tm_cfi_cursor *cursor) TM_HIDDEN;
 
 /* Opens a length-prefixed block at address; bad when it leaves the section. */
