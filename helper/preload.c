@@ -163,7 +163,7 @@ static void direct(struct tm_patch *patch)
 	} while (lead != __atomic_load_n(&patch->lead, __ATOMIC_SEQ_CST));
 }
 
-/* Whether the words are free that the header speaks of. */
+/* Whether the word is free that the header speaks of, of each thread. */
 static bool has_thread_words(void)
 {
 	const uint64_t *pointer;
@@ -171,8 +171,7 @@ static bool has_thread_words(void)
 	__asm__("movq %%fs:0, %0" : "=r"(pointer));
 	/* The third word of glibc's control block is its own address, too. */
 	return tm_preload_find_next("gnu_get_libc_version") && pointer[2] == pointer[0] &&
-	       !pointer[TM_WORD_LEFT / 8] && !pointer[TM_WORD_SECOND / 8] &&
-	       tm_preload_is_only_thread();
+	       !pointer[TM_WORD_LEFT / 8] && tm_preload_is_only_thread();
 }
 
 /* Maps the helper and makes its header valid.  NULL when the kernel refuses. */
@@ -199,7 +198,6 @@ static struct tm_header *map_helper(void)
 		tm_preload_patches[i].short_way = tm_preload_stubs[i].short_way;
 		tm_preload_patches[i].is_leaf = is_leaf(&tm_preload_patches[i]);
 	}
-	header->thread_words = has_thread_words();
 	header->patches = (uint64_t)tm_preload_patches;
 	header->patch_count = STUBS;
 	return header;
@@ -308,6 +306,7 @@ static struct tm_header *start_tracing(const struct choice *choice)
 		complain("no memory for the helper", UNTRACED);
 		return NULL;
 	}
+	header->thread_words = choice->sample_period && has_thread_words();
 	control_start = (long (*)(uint32_t, uint64_t, uint64_t, uint64_t))(header->image_start +
 									   IMAGE_tm_control_start);
 	if (!control_start(choice->frames, choice->sample_period, choice->min_size, random_seed()))

@@ -417,13 +417,13 @@ struct tm_thread_entry {
 #define TM_STATE_TRACING 1u
 
 /*
- * Words of each thread, at these distances from its thread pointer, that glibc keeps
- * free in its control block (unused_vgetcpu_cache of tcbhead_t, x86_64/nptl/tls.h, since
- * 2.7).  Other libraries have something there, so they are used only where thread_words
- * says so.  They may hold what a thread left behind that had ended on the same stack.
+ * A word of each thread, at this distance from its thread pointer, that glibc keeps free
+ * in its control block (unused_vgetcpu_cache of tcbhead_t, x86_64/nptl/tls.h, since 2.7):
+ * what goes by before the thread's next sample point, see sample.h.  Other libraries have
+ * something there, so it is used only where thread_words says so.  It may hold what a
+ * thread left behind that had ended on the same stack.
  */
-#define TM_WORD_LEFT 0x38u   /* what goes by before the thread's next sample point; see sample.h */
-#define TM_WORD_SECOND 0x40u /* not used yet */
+#define TM_WORD_LEFT 0x38u
 
 /* Begins a page of anonymous private memory: found in maps and in cores by its magic. */
 struct tm_header {
@@ -449,7 +449,8 @@ struct tm_header {
 	uint32_t quiet;         /* 1: no system calls but for memory; written by the debugger */
 	uint8_t helper_build_id[24]; /* of the helper's file; written by the debugger */
 	uint64_t sample_seed;        /* what the random gaps begin with; written by `start` */
-	uint32_t thread_words; /* 1: TM_WORD_* are tm's; written by the debugger, before `start` */
+	uint32_t
+		thread_words; /* 1: TM_WORD_LEFT is tm's; written by the debugger, before `start` */
 	uint32_t reserved32;
 	uint64_t thread_entries; /* address of struct tm_thread_entry[TM_MAX_THREADS] */
 	uint64_t reserved[3];

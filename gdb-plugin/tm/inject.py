@@ -59,7 +59,6 @@ class Injection:
                 f"A redirected call was not recorded as it should be (step {step} of the canary): "
                 "the program is left as it was."
             )
-        threadwords.claim(self.helper, self.files)
         self._activate(mappings, self._short_ways(chosen))
         objects.tell(self.helper, self.files)
         seed = int.from_bytes(os.urandom(8), "little") if chosen.seed is None else chosen.seed
@@ -91,7 +90,7 @@ class Injection:
         if chosen.period == 0 or chosen.min_size:
             return None
         place = self.helper.call("tm_control_reserve", what="start tracing")
-        return shortway.Ways(place, bool(self.helper.read_header()["thread_words"]))
+        return shortway.Ways(place, threadwords.claim(self.helper, self.files))
 
     def own_code(self) -> range:
         """The helper's own image: its canaries stay redirected."""

@@ -1,6 +1,6 @@
-"""The words that glibc keeps free in each thread's control block, and whether tm may use them.
+"""The word that glibc keeps free in each thread's control block, and whether tm may use it.
 
-Where another libc has its own things there, or a thread has something in them, tm does
+Where another libc has its own things there, or a thread has something in it, tm does
 without.  Uses helper, inferior.  Inside quiet_session.
 """
 
@@ -14,18 +14,20 @@ from . import inferior, maps
 from .helper import Helper, find_functions
 
 _LAYOUT = _tm.layout
-_WORDS = range(_LAYOUT["WORD_LEFT"], _LAYOUT["WORD_SECOND"] + 8)
+_PLACE = _LAYOUT["WORD_LEFT"]
 _SELF = 16  # where glibc's control block has its own address a second time; musl's has not
 
 
-def claim(loaded: Helper, files: List[maps.MappedFile]) -> None:
+def claim(loaded: Helper, files: List[maps.MappedFile]) -> bool:
     """Decides for the next `start` whether the words are tm's; then they are zero."""
     found = _read(inferior.thread_pointers())
     if loaded.read_header()["thread_words"]:
         wipe(loaded)
-    elif any(words and any(words) for words in found.values()):
-        return
-    loaded.write_field("thread_words", int(_is_glibc(files) and None not in found.values()))
+    elif any(found.values()):
+        return False
+    ours = _is_glibc(files) and None not in found.values()
+    loaded.write_field("thread_words", int(ours))
+    return ours
 
 
 def wipe(loaded: Helper) -> None:
@@ -36,9 +38,9 @@ def wipe(loaded: Helper) -> None:
     if not loaded.read_header()["thread_words"]:
         return
     found = _read({*inferior.thread_pointers(), *_known_pointers(loaded)})
-    for pointer, words in found.items():
-        if words and any(words):
-            inferior.write(pointer + _WORDS.start, bytes(len(words)))
+    for pointer, word in found.items():
+        if word:
+            inferior.write(pointer + _PLACE, bytes(8))
 
 
 def _is_glibc(files: List[maps.MappedFile]) -> bool:
@@ -59,16 +61,16 @@ def _known_pointers(loaded: Helper) -> List[int]:
     return [pointer for pointer in entries[place // 8::size // 8] if pointer > 1]
 
 
-def _read(pointers: Iterable[int]) -> Dict[int, Optional[bytes]]:
-    """By thread pointer the words; None where no control block of glibc is."""
-    found: Dict[int, Optional[bytes]] = {}
+def _read(pointers: Iterable[int]) -> Dict[int, Optional[int]]:
+    """By thread pointer the word; None where no control block of glibc is."""
+    found: Dict[int, Optional[int]] = {}
     with inferior.fast_reader() as read:
         for pointer in pointers:
             own = pointer.to_bytes(8, "little")
             try:
-                block = read(pointer, _WORDS.stop)
+                block = read(pointer, _PLACE + 8)
             except inferior.gdb.MemoryError:
                 block = b""
             is_known = block.startswith(own) and block[_SELF:].startswith(own)
-            found[pointer] = block[_WORDS.start:] if is_known else None
+            found[pointer] = int.from_bytes(block[_PLACE:], "little") if is_known else None
     return found

@@ -1,4 +1,4 @@
-"""The words in threads' control blocks that glibc keeps free: used where they are free, and
+"""The word in each thread's control block that glibc keeps free: used where it is free, and
 nowhere else; zero again after `tm stop`.
 
 May use gdbsession.  Must never import gdb or the plugin.
