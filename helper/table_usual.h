@@ -52,6 +52,8 @@ static TM_INLINE bool usual_put_at(struct usual_place place, uint32_t owner, uin
 	uint64_t slot;
 
 	if (unlikely(!bucket_try_lock(bucket, &passed, own))) {
+		__asm__(""
+			: "+r"(bucket)); /* or what is reckoned here is so on the short way, too */
 		/* Where something passed it, if only it was not of our kind. */
 		if (passed & (TM_BUCKET_LOCK | TM_PASSED_MANY
 						       << tm_passed_shift(tm_hash(address))) ||
@@ -65,7 +67,7 @@ static TM_INLINE bool usual_put_at(struct usual_place place, uint32_t owner, uin
 		return false;
 	}
 	bucket->traceback[slot] = *traceback;
-	store_release(&bucket->key[slot], address | load_relaxed(size) << TM_KEY_SIZE_SHIFT);
+	store_release(&bucket->key[slot], address | *size << TM_KEY_SIZE_SHIFT);
 	store_release(&bucket->passed, passed);
 	return true;
 }
@@ -80,7 +82,7 @@ static TM_INLINE bool table_put_usual(const struct tm_generation *generation, ui
 				      const uint32_t *traceback)
 {
 	/* Most of what table_put refuses, and what no program has. */
-	if (unlikely(load_relaxed(size) >= TM_KEY_LARGE || (address - 2) >> (TM_ADDRESS_BITS - 1)))
+	if (unlikely(*size >= TM_KEY_LARGE || (address - 2) >> (TM_ADDRESS_BITS - 1)))
 		return false;
 	return usual_put_at(usual_place(generation, address), owner, address, size, traceback);
 }
