@@ -37,6 +37,7 @@ _Static_assert(offsetof(struct tm_patch, original) == TM_PRELOAD_ORIGINAL, "like
 _Static_assert(offsetof(struct tm_patch, entry) == TM_PRELOAD_ENTRY, "likewise");
 _Static_assert(offsetof(struct tm_patch, filter) == TM_PRELOAD_FILTER, "likewise");
 _Static_assert(TM_STUB_LOAD == TM_PRELOAD_LOAD && TM_WORD_LEFT == TM_PRELOAD_LEFT, "likewise");
+_Static_assert(TM_STUB_BYTES == TM_PRELOAD_STUB, "likewise");
 
 /* preload.S */
 extern const uint8_t tm_preload_image[] HIDDEN;

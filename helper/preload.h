@@ -59,6 +59,7 @@
 #define TM_PRELOAD_ENTRY 152
 #define TM_PRELOAD_FILTER 184
 #define TM_PRELOAD_LOAD 8
+#define TM_PRELOAD_STUB 96
 #define TM_PRELOAD_LEFT 0x38
 
 #endif

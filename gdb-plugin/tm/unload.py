@@ -8,7 +8,7 @@ a failure leaves it as it was.
 Uses process, stacks, exceptions.
 """
 
-from typing import List
+from typing import Iterator, List
 
 import _tm
 
@@ -31,7 +31,8 @@ def unload() -> int:
     parts = [range(region["start"], region["start"] + region["size"])
              for region in listed.regions] + [image]
     mappings = inferior.memory_map()
-    _refuse_while_used([*parts[:-1], range(image.start, found.address)], mappings)
+    _refuse_while_used([*parts[:-1], range(image.start, found.address), *_stubs(listed)],
+                       mappings)
     caller = inferior.choose_caller()
     with inferior.quiet_session():
         restarts.restart_system_calls()
@@ -47,6 +48,14 @@ def unload() -> int:
         frames.forget_helper_symbols(inferior.selected().num)
     _check_gone(parts)
     return memory + sum(len(part) for part in parts[:-1])
+
+
+def _stubs(listed: patches.PatchList) -> Iterator[range]:
+    """What libtm-preload.so's stubs do between their first instruction and the function."""
+    for patch in listed.patches:
+        if not patch["length"]:
+            yield range(patch["function"] + _tm.layout["STUB_LOAD"],
+                        patch["function"] + _tm.layout["STUB_BYTES"])
 
 
 def _refuse_while_used(code: List[range], mappings: List[maps.Mapping]) -> None:

@@ -68,6 +68,18 @@ class ShortWays(TestCase):
                     self.change(gdb, function, steps, lines)
                     self.assertIn("wrong: 0\n", gdb.run("continue"))
 
+    def test_the_helper_stays_for_who_stands_there(self):
+        gdb = self.in_first_round(TRACED)
+        gdb.run("tbreak *free")
+        gdb.run("continue")
+        gdb.run("stepi 4")  # the filter's address is in a register
+        gdb.run("tm stop")
+        self.assertOneLine(gdb.run("tm unload"), "^Thread .* stands in the helper, ")
+        gdb.run("tbreak one_round")
+        gdb.run("continue")
+        self.assertRegex(gdb.run("tm unload"), "^Helper unloaded: ")
+        self.assertIn("wrong: 0\n", gdb.run("continue"))
+
     def test_nothing_changes_for_the_program(self):
         for sample in ("1KiB", "1MiB"):
             done = subprocess.run([self.program], env=dict(TRACED, TM_SAMPLE=sample),

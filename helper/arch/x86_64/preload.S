@@ -82,7 +82,7 @@ tm_preload_enter:
 	.macro	stub name, shape
 	.globl	\name
 	.type	\name, @function
-	.balign	16
+	.balign	32
 \name:
 .Lstub_\name:
 	.cfi_startproc
@@ -107,6 +107,7 @@ tm_preload_enter_\name:
 	.set	.Lshort_\name, .
 	short_free
 	.endif
+	.fill	TM_PRELOAD_STUB - (. - .Lstub_\name), 1, 0xcc
 	.cfi_endproc
 	.size	\name, . - \name
 	.set	tm_place, tm_place + TM_PRELOAD_PATCH_SIZE
