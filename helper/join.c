@@ -11,11 +11,11 @@ TM_NOINLINE uint64_t *tm_join(struct tm_unwinder *unwinder, uint64_t joint, uint
 {
 	struct tm_log *log = &unwinder->log;
 	const struct tm_recall *recall = log->recall;
-	uint32_t number = (uint8_t)(joint >> TM_JOINT_PATH);
-	uint32_t first = (uint16_t)(joint >> TM_JOINT_WORD);
+	uint32_t number = (joint >> TM_JOINT_PATH) % (1u << 12);
+	uint32_t first = (uint32_t)(joint >> TM_JOINT_WORD);
 	const struct tm_path *path =
 		(const struct tm_path *)(recall->paths + number * recall->size);
-	const struct tm_shape *shape = &recall->shapes[number];
+	const struct tm_shape *shape = tm_joint_shape(recall, joint);
 	const struct tm_word *from = path->words + first, *last = path->words + shape->words;
 	size_t before = (size_t)(next - addresses), left = (size_t)(last - from);
 	uint64_t stamp = log->epoch + unwinder->walk.stack->changes + log->generation;

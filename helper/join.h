@@ -28,21 +28,27 @@
  * and the number of the word that its walk read next.
  */
 #define TM_JOINT_PATH 32
-#define TM_JOINT_MADE 40
-#define TM_JOINT_WORD 48
+#define TM_JOINT_MADE 44
+#define TM_JOINT_WORD 52
 
-_Static_assert(TM_PATHS <= 256, "8 bits");
+_Static_assert(TM_MOST_PLACES *TM_WAYS <= 1u << (TM_JOINT_MADE - TM_JOINT_PATH), "12 bits");
+
+static inline struct tm_shape *tm_joint_shape(const struct tm_recall *recall, uint64_t joint)
+{
+	return (struct tm_shape *)recall->shapes + (joint >> TM_JOINT_PATH) % (1u << 12);
+}
 
 /* Lets the next walk, which keeps its log in that path of recall, join another one. */
 static inline void tm_join_begin(struct tm_recall *recall, const struct tm_path *path,
 				 const struct tm_generation *generation, struct tm_log *log)
 {
 	uint32_t number = (uint32_t)((uint64_t)path - recall->paths) / (uint32_t)recall->size;
-	uint8_t made = recall->shapes[number].made + 1;
+	uint64_t mine = (uint64_t)number << TM_JOINT_PATH;
+	uint8_t made = tm_joint_shape(recall, mine)->made + 1;
 
 	log->recall = recall;
 	log->generation = generation->id;
-	log->mine = (uint64_t)number << TM_JOINT_PATH | (uint64_t)made << TM_JOINT_MADE;
+	log->mine = mine | (uint64_t)made << TM_JOINT_MADE;
 }
 
 /*
@@ -62,7 +68,7 @@ static inline uint64_t tm_joint(struct tm_log *log, uint64_t key, uint64_t calle
 	old = *place;
 	*place = log->mine + ((uint64_t)(word - log->words) << TM_JOINT_WORD) + (uint32_t)hash;
 	if ((uint32_t)old != (uint32_t)hash ||
-	    recall->shapes[(uint8_t)(old >> TM_JOINT_PATH)].made != (uint8_t)(old >> TM_JOINT_MADE))
+	    tm_joint_shape(recall, old)->made != (uint8_t)(old >> TM_JOINT_MADE))
 		return 0;
 	return old;
 }
@@ -80,7 +86,7 @@ uint64_t *tm_join(struct tm_unwinder *unwinder, uint64_t joint, uint64_t cfa, st
 /* Lets others join the walk that tm_path_end() is about to remember. */
 static inline void tm_join_end(struct tm_recall *recall, const struct tm_log *log, size_t frames)
 {
-	struct tm_shape *shape = &recall->shapes[(uint8_t)(log->mine >> TM_JOINT_PATH)];
+	struct tm_shape *shape = tm_joint_shape(recall, log->mine);
 
 	shape->made++;
 	shape->words = (uint16_t)(log->next - log->words);

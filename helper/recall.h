@@ -29,9 +29,11 @@ struct tm_path {
 
 _Static_assert(sizeof(struct tm_path) == 48, "three words and this fill a cache line or two");
 
-#define TM_PLACES 128u
-#define TM_WAYS 2u /* paths of one place, one behind the other */
+#define TM_PLACES 128u       /* at first */
+#define TM_MOST_PLACES 2048u /* of a thread whose stacks come back, but not soon */
+#define TM_WAYS 2u           /* paths of one place, one behind the other */
 #define TM_PATHS (TM_PLACES * TM_WAYS)
+#define TM_WALKED 4096u /* walks that are counted together; stacks walked last */
 #define TM_PATH_GROUP 5u
 #define TM_HINTS 256u
 #define TM_JOINTS 1024u /* join.h */
@@ -47,7 +49,7 @@ struct tm_shape {
 
 /* All that a thread remembers. */
 struct tm_recall {
-	uint64_t paths;          /* address of TM_PATHS times size bytes */
+	uint64_t paths;          /* address of TM_WAYS paths of size bytes for each place */
 	uint64_t size;           /* of a path, bytes; 0: all are tm_no_path */
 	uint64_t place_size;     /* TM_WAYS times that */
 	uint64_t turn;           /* 0 or size: the one of two that was made anew last */
@@ -56,7 +58,10 @@ struct tm_recall {
 	uint16_t hint[TM_HINTS]; /* by rip: bytes from below rsp to the next return address */
 	uint64_t cut;            /* all bits set when the last walk ended at its limit, or 0 */
 	uint64_t joints[TM_JOINTS];
-	struct tm_shape shapes[TM_PATHS];
+	uint64_t shapes;            /* address of a struct tm_shape for each path */
+	uint32_t last_place;        /* number of places less one: one bit less than a power of 2 */
+	uint32_t walks, again;      /* of TM_WALKED; those of stacks that are in the following */
+	uint16_t walked[TM_WALKED]; /* bits of a hash */
 };
 
 extern const struct tm_path tm_no_path TM_HIDDEN;
@@ -128,10 +133,11 @@ static inline struct tm_path *tm_path_at(const struct tm_recall *recall, uint64_
 	if (likely((last ^ below) < TM_PAGE))
 		hash += (uint32_t)tm_stack_word(last - 7);
 	return (struct tm_path *)(recall->paths +
-				  (hash * TM_RECALL_FACTOR >> 25) * recall->place_size);
+				  (hash * TM_RECALL_FACTOR >> 21 & recall->last_place) *
+					  recall->place_size);
 }
 
-_Static_assert(TM_PLACES == 1u << (32 - 25), "bits of a hash");
+_Static_assert(TM_MOST_PLACES == 1u << (32 - 21), "bits of a hash");
 
 static inline bool tm_word_is(const struct tm_word *word)
 {
@@ -241,5 +247,26 @@ static inline void tm_hint_set(struct tm_recall *recall, const struct tm_log *lo
 	if (word < log->next && word->at - (rsp - 8) < TM_PAGE)
 		recall->hint[tm_hint_index(rip)] = (uint16_t)(word->at - (rsp - 8));
 }
+
+/*
+ * Counts a walk.  True when most of the last TM_WALKED were of stacks that had been walked a
+ * short time before: with more places they would not have been.
+ */
+static inline bool tm_walks_again(struct tm_recall *recall, uint64_t rsp, uint32_t traceback)
+{
+	uint64_t hash = (rsp + ((uint64_t)traceback << 32)) * UINT64_C(0xd6e8feb86659fd93);
+	uint16_t *walked = &recall->walked[hash >> 52], bits = (uint16_t)(hash >> 36);
+	bool most;
+
+	recall->again += *walked == bits;
+	*walked = bits;
+	if (likely(++recall->walks % TM_WALKED))
+		return false;
+	most = recall->again > TM_WALKED / 2;
+	recall->again = 0;
+	return most;
+}
+
+_Static_assert(TM_WALKED == 1u << (64 - 52), "bits of a hash");
 
 #endif

@@ -66,6 +66,8 @@ uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 			    traceback);
 	}
 	tm_hint_set(recall, &unwinder->log, registers.rip, registers.rsp);
+	if (unlikely(tm_walks_again(recall, registers.rsp, traceback)))
+		thread_remember_more(thread);
 	return traceback;
 }
 

@@ -53,28 +53,47 @@ static uint32_t own_tid(void)
 	return (uint32_t)sys_gettid();
 }
 
-bool thread_reserve(struct tm_thread *thread, uint32_t frames)
+/* Gives the record room for so many places of paths of so many frames; what it had is forgotten. */
+static bool reserve(struct tm_thread *thread, uint32_t places, uint32_t frames)
 {
 	struct tm_wiped *wiped = tm_wiped();
-	uint32_t path_size = tm_path_size(frames);
+	uint64_t path_size = tm_path_size(frames), paths = (uint64_t)places * TM_WAYS;
 	uint8_t *memory;
+	uint32_t i;
 
-	if (thread->capacity >= frames)
-		return true;
 	if (!lock_take(&wiped->threads_lock, own_tid()))
 		return false;
-	memory = pool_take(TM_PATHS * path_size + (uint64_t)frames * sizeof(uint64_t));
+	memory = pool_take(paths * (path_size + sizeof(struct tm_shape)) +
+			   (uint64_t)frames * sizeof(uint64_t));
 	lock_release(&wiped->threads_lock);
 	if (!memory)
 		return false;
+	for (i = 0; i < TM_JOINTS; i++) /* their paths may be more than there are */
+		store_relaxed(&thread->recall.joints[i], UINT64_C(0));
+	thread->recall.last_place = 0;
 	thread->recall.paths = (uint64_t)memory;
 	thread->recall.size = path_size;
 	thread->recall.place_size = TM_WAYS * path_size;
-	thread->frames = thread->recall.paths + TM_PATHS * path_size;
+	thread->recall.shapes = thread->recall.paths + paths * path_size;
+	thread->frames = thread->recall.shapes + paths * sizeof(struct tm_shape);
 	thread->recall.chosen = (uint64_t)memory; /* what was chosen is too small by now */
 	thread->recall.turn = 0;
+	thread->recall.last_place = places - 1;
 	thread->capacity = frames;
 	return true;
+}
+
+bool thread_reserve(struct tm_thread *thread, uint32_t frames)
+{
+	return thread->capacity >= frames || reserve(thread, TM_PLACES, frames);
+}
+
+void thread_remember_more(struct tm_thread *thread)
+{
+	uint32_t places = thread->recall.last_place + 1;
+
+	if (places < TM_MOST_PLACES)
+		reserve(thread, 4 * places, thread->capacity);
 }
 
 /* Takes the record of a thread that has ended, if a few looks find one.  Lock held. */

@@ -62,6 +62,9 @@ struct tm_thread *thread_claim(struct tm_thread *thread) TM_HIDDEN;
 /* Gives the record's arrays room for this many frames.  False when there is no memory. */
 bool thread_reserve(struct tm_thread *thread, uint32_t frames) TM_HIDDEN;
 
+/* Gives it four times as many places for what it remembers, if it may have more. */
+void thread_remember_more(struct tm_thread *thread) TM_HIDDEN;
+
 /* The entry of a thread pointer, or NULL. */
 static inline struct tm_thread_entry *thread_entry(uint64_t thread_pointer)
 {

@@ -53,6 +53,7 @@ struct results {
 /* A thread's stacks, as the hooks remember them; the frames stand for tracebacks. */
 struct remembered {
 	struct tm_recall recall;
+	struct tm_shape shapes[TM_PATHS];
 	size_t counts[TM_PATHS];
 	uint64_t frames[TM_PATHS][MOST_FRAMES];
 };
@@ -116,6 +117,8 @@ static bool make_memory(void)
 	remembered = memory;
 	remembered->recall.paths = (uint64_t)(remembered + 1);
 	remembered->recall.size = size;
+	remembered->recall.last_place = TM_PLACES - 1;
+	remembered->recall.shapes = (uint64_t)remembered->shapes;
 	remembered->recall.place_size = TM_WAYS * size;
 	return true;
 }

@@ -199,7 +199,8 @@ static void the_outermost_frame_alone_is_recalled(void **state)
 static void the_second_caller_chooses_the_place(void **state)
 {
 	static struct tm_recall recall = {.size = sizeof(*paths),
-					  .place_size = TM_WAYS * sizeof(*paths)};
+					  .place_size = TM_WAYS * sizeof(*paths),
+					  .last_place = TM_PLACES - 1};
 	static bool taken[TM_PLACES];
 	struct made_stack made;
 	unsigned int i, places = 0;
@@ -226,7 +227,8 @@ static void the_second_caller_chooses_the_place(void **state)
 static void a_place_has_two_paths(void **state)
 {
 	static struct tm_recall recall = {.size = sizeof(*paths),
-					  .place_size = TM_WAYS * sizeof(*paths)};
+					  .place_size = TM_WAYS * sizeof(*paths),
+					  .last_place = TM_PLACES - 1};
 	struct made_stack stacks[2];
 	struct tm_path *first = &paths[0].path;
 	uint64_t stamp;
@@ -261,7 +263,8 @@ static void a_place_has_two_paths(void **state)
 static void the_place_is_chosen_without_a_fault(void **state)
 {
 	static struct tm_recall recall = {.size = sizeof(*paths),
-					  .place_size = TM_WAYS * sizeof(*paths)};
+					  .place_size = TM_WAYS * sizeof(*paths),
+					  .last_place = TM_PLACES - 1};
 	uint8_t *memory =
 		mmap(NULL, 2 * TM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t at;

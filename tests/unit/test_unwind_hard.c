@@ -27,6 +27,7 @@ static union {
 	struct tm_path path;
 	uint64_t words[(sizeof(struct tm_path) + 2 * TM_PATH_WORDS * sizeof(struct tm_word)) / 8];
 } paths[TM_PATHS];
+static struct tm_shape shapes[TM_PATHS];
 static struct {
 	uint64_t frames[MAX];
 	size_t count;
@@ -44,11 +45,11 @@ static void spoil_joints(struct tm_recall *recall)
 		uint64_t path = next_random() % TM_PATHS, word = *joint >> TM_JOINT_WORD;
 
 		if (next_random() % 2)
-			path = (uint8_t)(*joint >> TM_JOINT_PATH);
+			path = (*joint >> TM_JOINT_PATH) % TM_PATHS;
 		if (next_random() % 2)
 			word += next_random() % 3;
 		*joint = (uint32_t)*joint | path << TM_JOINT_PATH | word << TM_JOINT_WORD |
-			 (uint64_t)recall->shapes[path].made << TM_JOINT_MADE;
+			 (uint64_t)shapes[path].made << TM_JOINT_MADE;
 	}
 }
 
@@ -91,7 +92,9 @@ static void check_joined(const struct tm_recall *recall, const struct tm_registe
 /* A walk must find what the path says, if it says anything. */
 static void walk_and_recall(const struct tm_registers *start, struct tm_stack *own, size_t limit)
 {
-	static struct tm_recall recall = {.size = sizeof(*paths)};
+	static struct tm_recall recall = {.size = sizeof(*paths),
+					  .place_size = TM_WAYS * sizeof(*paths),
+					  .last_place = TM_PLACES - 1};
 	static const struct tm_generation generation;
 	static uint64_t addresses[MAX];
 	struct tm_path *path;
@@ -101,6 +104,7 @@ static void walk_and_recall(const struct tm_registers *start, struct tm_stack *o
 	size_t count;
 
 	recall.paths = (uint64_t)paths;
+	recall.shapes = (uint64_t)shapes;
 	path = tm_path_at(&recall, start->rip, start->rsp);
 	stamp = tm_recall_stamp(&generation, own);
 	found = tm_recall(path, start->rip, start->rsp, stamp, (uint32_t)limit);
