@@ -356,7 +356,7 @@ struct tm_module_list {
 #define TM_PATCH_POINTS 8u
 
 #define TM_STUB_LOAD 8u
-#define TM_STUB_BYTES 96u /* what follows its first instruction uses the helper's memory */
+#define TM_STUB_BYTES 128u /* what follows its first instruction uses the helper's memory */
 
 /*
  * One redirected function.  Written by the debugger before the jump is, read
