@@ -323,6 +323,7 @@ static long run_canary(const struct tm_generation *generation)
 long tm_control_canary(void)
 {
 	static struct tm_thread spare;
+	static struct tm_vectors vectors; /* the thread was stopped anywhere, and needs them */
 	struct tm_header *header = &tm_header;
 	struct tm_thread *thread = thread_self();
 	struct tm_thread_entry *entry = thread_entry(tm_thread_pointer());
@@ -340,7 +341,9 @@ long tm_control_canary(void)
 	announce(own->id); /* and stay there: the older one is not traced any more */
 	header->generation = (uint64_t)own;
 	set_state(TM_STATE_TRACING);
+	tm_vectors_save(&vectors);
 	result = run_canary(own);
+	tm_vectors_restore(&vectors);
 	if (result && header->dropped != dropped)
 		result = -TM_ENOMEM;
 	header->dropped = dropped;

@@ -5,7 +5,7 @@ import pathlib
 import signal
 import unittest
 
-from gdbsession import FULL, LIMIT, TestCase, executable_pages_differ
+from gdbsession import FULL, LIMIT, TestCase, build, executable_pages_differ
 from survivor import STRIKE, Survivor
 
 CALL = """
@@ -116,6 +116,26 @@ class Calls(TestCase):
                 self.assertRegex(gdb.run("tm status"), "(?i)no process|not ")
                 self.assertEqual(program.process.wait(LIMIT), -signal.SIGKILL)
                 gdb.close()
+
+
+class VectorRegisters(TestCase):
+    def test_canary(self):
+        """It goes the usual way, where calls may change them; its thread made no call."""
+        gdb = self.session(build("everystep.c"))
+        gdb.run("break checkpoint")
+        gdb.run("run")
+        for number in range(16):
+            gdb.run(f"set $xmm{number}.v2_int64[0] = 0x1111111111111111 * {number} + 1")
+            gdb.run(f"set $xmm{number}.v2_int64[1] = ~0x1111111111111111 * {number}")
+        before = gdb.run("info registers vector float")
+        self.assertIn("mm15 ", before)
+        self.assertStarted(gdb.run("tm start 5"), 5)
+        gdb.run("maint flush register-cache")
+        self.assertEqual(gdb.run("info registers vector float"), before)
+        gdb.run("tm clear")
+        gdb.run("tm stop")
+        gdb.run("maint flush register-cache")
+        self.assertEqual(gdb.run("info registers vector float"), before)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,21 @@ static inline uint32_t tm_free_slots(const struct tm_bucket *bucket)
 	return found;
 }
 
+/* The registers that usual.c may use beside the general ones (Intel SDM, FXSAVE). */
+struct tm_vectors {
+	uint8_t bytes[512];
+} __attribute__((aligned(16)));
+
+static inline void tm_vectors_save(struct tm_vectors *to)
+{
+	__asm__ volatile("fxsave64 %0" : "=m"(*to));
+}
+
+static inline void tm_vectors_restore(const struct tm_vectors *from)
+{
+	__asm__ volatile("fxrstor64 %0" : : "m"(*from));
+}
+
 /*
  * A free slot, if there is one: whether the one that this names is free, is to be looked at.
  * Where the compiler may use vector registers (usual.c): the lower halves of four keys at once.
