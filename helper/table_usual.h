@@ -24,7 +24,7 @@ struct usual_place {
  */
 static TM_INLINE void prefetch_ahead(const struct tm_bucket *bucket)
 {
-	tm_prefetch(bucket + 2);
+	tm_prefetch(bucket + 3);
 }
 
 static TM_INLINE struct usual_place usual_place(const struct tm_generation *generation,

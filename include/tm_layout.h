@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define TM_MAGIC UINT64_C(0x31656c6261746d74) /* "tmtable1", little endian */
-#define TM_LAYOUT_VERSION 6u
+#define TM_LAYOUT_VERSION 7u
 
 #define TM_MAX_FRAMES 1000u
 #define TM_DOMAIN_MALLOC 0u
@@ -115,19 +115,19 @@ struct tm_shard {
 
 /*
  * Allocators hand out addresses in order, and programs use what they got together:
- * the blocks of a group, 4 KiB of memory, are looked for in 33 buckets that follow
- * each other, one for each 128 bytes.  Only the low four bits of the address, which
- * are the same for the blocks of an allocator, part a group; so a split can part any
- * blocks that fill a segment.
+ * the blocks of a group, 8 KiB of memory, are looked for in one segment, in a bucket
+ * for each 64 bytes: in all of its buckets.  Only the low four bits of the address,
+ * which are the same for the blocks of an allocator, part a group; so a split can part
+ * any blocks that fill a segment.
  *
  * With this factor the groups of a heap cover segments and buckets evenly: its
  * multiples are spread like those of the golden ratio by their highest bits and by
  * the bits that choose a bucket, and by both together.  It was found by trial
  * (unit test a_heap_is_spread_evenly).
  */
-#define TM_LINE_SHIFT 7
-#define TM_GROUP_MASK UINT64_C(0xff0)
-#define TM_HASH_FACTOR UINT64_C(0xd7210dff076ce2ef)
+#define TM_LINE_SHIFT 6
+#define TM_GROUP_MASK UINT64_C(0x1ff0)
+#define TM_HASH_FACTOR UINT64_C(0x1783a124ee5298a5)
 
 static inline uint64_t tm_hash(uint64_t address)
 {

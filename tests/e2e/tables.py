@@ -140,7 +140,7 @@ class Table:
     @staticmethod
     def entry(address, depth):
         """(shard, entry of its directory of this depth) where an address belongs"""
-        half = (address & ~0xff0) * 0xd7210dff076ce2ef >> 32 & 0xffffffff | 1 << 31
+        half = (address & ~0x1ff0) * 0x1783a124ee5298a5 >> 32 & 0xffffffff | 1 << 31
         return (half * half >> 58) - 16, (half * half >> 58 - depth) % (1 << depth)
 
     def root(self, node):

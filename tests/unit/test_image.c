@@ -364,7 +364,7 @@ static void damage_has_a_clear_line(void **state)
 	((struct tm_module_list *)at(&fake, fake.modules))->count = 2;
 
 	header->version = 1;
-	assert_damage(&fake, "has layout version 1, this plugin reads version 6");
+	assert_damage(&fake, "has layout version 1, this plugin reads version 7");
 	header->version = TM_LAYOUT_VERSION;
 	header->self++;
 	assert_damage(&fake, "does not describe itself");

@@ -481,7 +481,7 @@ static void agrees_with_a_model(void **state)
 
 /*
  * Of the blocks of a heap, however dense, few find their first bucket full.  What the
- * limit is for: a factor in tm_hash that is no better than another makes it more than a quarter.
+ * limit is for: an unlucky factor in tm_hash makes it a half.
  */
 static void a_heap_is_spread_evenly(void **state)
 {
