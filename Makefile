@@ -101,9 +101,6 @@ $B/flags: FORCE
 	@echo '$(CC) $(HELPER_FLAGS) / $(OPTIMIZE) $(WARNINGS)' | cmp -s - $@ \
 		|| echo '$(CC) $(HELPER_FLAGS) / $(OPTIMIZE) $(WARNINGS)' >$@
 
-# Only what calls its callee by the plain calling convention leads there (route.c).
-$B/helper/usual.c.o: HELPER_FLAGS := $(filter-out -mgeneral-regs-only,$(HELPER_FLAGS)) -msse2 -mno-avx
-
 $B/helper/%.o: helper/% $B/flags
 	@mkdir -p $(@D)
 	@echo '  CC    $<'
@@ -236,7 +233,7 @@ deps-bench: deps-build
 	$(call install_packages,$(PACKAGES_BENCH))
 
 BENCH_FLAGS := -O2 -g -Wall -Wextra -pthread
-BENCH_BUILT := $(patsubst %,$B/bench/%,micro micro-fp floor.so idle.so exit_time.so \
+BENCH_BUILT := $(patsubst %,$B/bench/%,micro micro-fp floor.so idle-198.so idle-300.so exit_time.so \
 	allocator_time.so inlined.so module.so loads)
 $B/bench/micro: tests/bench/micro.c
 	@mkdir -p $(@D)
@@ -244,6 +241,9 @@ $B/bench/micro: tests/bench/micro.c
 $B/bench/micro-fp: tests/bench/micro.c
 	@mkdir -p $(@D)
 	$(Q)gcc $(BENCH_FLAGS) -fno-omit-frame-pointer -o $@ $<
+$B/bench/idle-%.so: tests/bench/idle.c
+	@mkdir -p $(@D)
+	$(Q)gcc $(BENCH_FLAGS) -DHALF='($* / 2)' -shared -fPIC -o $@ $<
 $B/bench/%.so: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(Q)gcc $(BENCH_FLAGS) -fno-omit-frame-pointer -shared -fPIC -o $@ $<

@@ -4,6 +4,9 @@
  *
  * Must never call the program's code but for the function that was redirected.
  */
+/* Only what is called by the plain calling convention, and so leaves them to the callee, leads here. */
+#define TM_VECTORS
+
 #include "guard.h"
 #include "counter.h"
 #include "modules.h"

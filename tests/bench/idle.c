@@ -1,5 +1,5 @@
 /*
- * What instructions alone cost, to be preloaded: 150 more in each malloc and
+ * What instructions alone cost, to be preloaded: HALF more in each malloc and
  * in each free, one after the other in their own registers, which read and
  * write no memory.
  *
@@ -17,12 +17,12 @@ extern void __libc_free(void *block);
 static inline void idle(void)
 {
 	/* Three chains, so that several instructions are done in a cycle. */
-	__asm__ volatile(".rept 50\n\t"
+	__asm__ volatile(".rept %c0 / 3\n\t"
 			 "lea 1(%%rax), %%rax\n\t"
 			 "lea 1(%%rcx), %%rcx\n\t"
 			 "lea 1(%%rdx), %%rdx\n\t"
-			 ".endr" ::
-				 : "rax", "rcx", "rdx");
+			 ".endr" ::"i"(HALF)
+			 : "rax", "rcx", "rdx");
 }
 
 void *malloc(size_t size)

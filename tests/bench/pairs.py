@@ -46,7 +46,7 @@ def column(threads, live, quick, rounds, tell):
     """Nanoseconds added to a pair by every variant, and the ratios that the aims are about."""
     usual = [Variant("native"), Tm("tm 10", 10), Tm("tm 25", 25),
              Tm("tm 25 sampled", "25 -sample 512KiB"), Floor(10, threads * live),
-             Floor(25, threads * live), Idle(), Heaptrack()]
+             Floor(25, threads * live), Idle(198), Idle(300), Heaptrack()]
     peers = [] if quick and live > 100000 else [mtrace(), *allocators()]
     if not quick:
         usual.insert(1, Tm("tm 1", 1))

@@ -98,14 +98,15 @@ class Floor(Variant):
 
 
 class Idle(Variant):
-    """Instructions that do nothing, about half of what tm adds: see idle.c."""
+    """Instructions that do nothing, in malloc and free together: see idle.c."""
 
-    def __init__(self):
-        super().__init__("300 idle instructions")
-        self.environment = {"LD_PRELOAD": str(BUILD / "idle.so")}
+    def __init__(self, count):
+        super().__init__(f"{count} idle instructions")
+        self.library = BUILD / f"idle-{count}.so"
+        self.environment = {"LD_PRELOAD": str(self.library)}
 
     def missing(self):
-        return None if (BUILD / "idle.so").exists() else "idle.so is not built"
+        return None if self.library.exists() else f"{self.library.name} is not built"
 
     def command(self, program, folder):
         return program, self.environment

@@ -6,6 +6,7 @@
  * is gone, whatever the addresses look like, and the table keeps the
  * invariants of tm_layout.h at every size.
  */
+#define TM_VECTORS
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -78,14 +78,22 @@ static inline void tm_vectors_restore(const struct tm_vectors *from)
 }
 
 /*
- * A free slot, if there is one: whether the one that this names is free, is to be looked at.
- * Where the compiler may use vector registers (usual.c): the lower halves of four keys at once.
+ * With TM_VECTORS (usual.c): the lower halves of four keys at once, in two vector registers.
+ * The compiler itself has none in the helper: what it puts on the stack may not be aligned
+ * for them, where a program does not keep to the ABI.
  */
+#ifdef __SSE2__
+#define VECTORS_USED , "xmm0", "xmm1"
+#else
+#define VECTORS_USED
+#endif
+
+/* A free slot, if there is one: whether the one that this names is free, is to be looked at. */
 static TM_INLINE uint64_t tm_free_slot(const struct tm_bucket *bucket)
 {
 	uint64_t found;
 
-#ifdef __SSE2__
+#ifdef TM_VECTORS
 	__asm__("movaps (%1), %%xmm0\n\t"
 		"shufps $0x88, 16(%1), %%xmm0\n\t"
 		"pxor %%xmm1, %%xmm1\n\t"
@@ -95,7 +103,7 @@ static TM_INLINE uint64_t tm_free_slot(const struct tm_bucket *bucket)
 		"rep bsfl %k0, %k0" /* tzcnt, if there is one: quicker, and the same */
 		: "=r"(found)
 		: "r"(bucket), "m"(*bucket)
-		: "cc", "xmm0", "xmm1");
+		: "cc" VECTORS_USED);
 #else
 	found = (uint64_t)__builtin_ctz(tm_free_slots(bucket) | 16);
 #endif
@@ -123,7 +131,7 @@ found:
 /* The slot's key that has this address, if one has it. */
 static TM_INLINE uint64_t *tm_key_like(struct tm_bucket *bucket, uint64_t address)
 {
-#ifdef __SSE2__
+#ifdef TM_VECTORS
 	uint64_t found;
 
 	__asm__("movd %k2, %%xmm1\n\t"
@@ -136,7 +144,7 @@ static TM_INLINE uint64_t *tm_key_like(struct tm_bucket *bucket, uint64_t addres
 		"rep bsfl %k0, %k0" /* tzcnt, if there is one: quicker, and the same */
 		: "=r"(found)
 		: "r"(bucket), "r"(address), "m"(*bucket)
-		: "cc", "xmm0", "xmm1");
+		: "cc" VECTORS_USED);
 	return &bucket->key[found];
 #else
 	uint64_t *found = &bucket->key[4], *each;
