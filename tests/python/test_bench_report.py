@@ -34,6 +34,7 @@ def made_up():
                "processor": {}, "failures": {}, "to heaptrack": one(0.2),
                "to tracemalloc": {"10": one(0.05)}, "seconds": 1}
     steps = {"native": 142, "same": 500, "alternating": 600, "new": 700, "stopped": 142,
+             "operations": {"native": 120, "same": 430, "alternating": 520, "new": 600},
              "components": {kind: {"unwind": 100} for kind in ("same", "alternating", "new")}}
     tools = {"tm": one(1), "addr2line": one(2)}
     return {
@@ -204,7 +205,7 @@ class Text(unittest.TestCase):
     def test_every_section_is_printed(self):
         text = report.text(made_up())
         for words in ("tm 10 to heaptrack", "100,000,000 pairs", "23.0 a live block",
-                      "unwind", "python3 malloc", "addr2line", "lineno", "The aims"):
+                      "unwind", "310 (10)", "python3 malloc", "addr2line", "lineno", "The aims"):
             self.assertIn(words, text)
         self.assertNotIn("NOT met", text)
 
