@@ -74,7 +74,7 @@ deps-fuzz: deps-build
 HELPER_FLAGS := $(STANDARD) $(OPTIMIZE) $(WARNINGS) -ffreestanding -fPIC -fvisibility=hidden \
 	-fno-stack-protector -fno-jump-tables -fno-builtin -fno-plt -fcf-protection=branch \
 	-fasynchronous-unwind-tables -fno-exceptions -mgeneral-regs-only -Wframe-larger-than=512 \
-	-Iinclude -Ihelper -Ihelper/arch/x86_64
+	-Wa,--fatal-warnings -Iinclude -Ihelper -Ihelper/arch/x86_64
 HELPER_SOURCES := $(filter-out helper/preload%.c %/preload.S,$(wildcard helper/*.c) \
 	$(wildcard helper/arch/x86_64/*.c helper/arch/x86_64/*.S))
 HELPER_OBJECTS := $(HELPER_SOURCES:%=$B/%.o)
@@ -82,7 +82,7 @@ HELPER_SCRIPT  := $(wildcard helper/helper.lds)
 
 # The same helper as plain bytes, in a library that traces from the start.
 PRELOAD_FLAGS = $(STANDARD) $(OPTIMIZE) $(WARNINGS) -D_GNU_SOURCE= -fPIC -fvisibility=hidden \
-	-fcf-protection=branch -Iinclude -Ihelper -I$B/preload -Wa,-I,$B/preload
+	-fcf-protection=branch -Wa,--fatal-warnings -Iinclude -Ihelper -I$B/preload -Wa,-I,$B/preload
 
 # ---- the extension ----------------------------------------------------------
 
