@@ -64,8 +64,14 @@ static void *shard_memory(struct tm_generation *generation, struct tm_shard *sha
 
 struct tm_segment *segment_new(struct tm_generation *generation, struct tm_shard *shard)
 {
-	struct tm_segment *segment = shard_memory(generation, shard, sizeof(*segment));
+	struct tm_segment *segment = (struct tm_segment *)shard->spare;
 
+	if (segment) {
+		/* A child of fork may begin here: it then has none. */
+		store_release(&shard->spare, 0);
+		return segment;
+	}
+	segment = shard_memory(generation, shard, sizeof(*segment));
 	if (segment)
 		shard->segment_count++;
 	return segment;

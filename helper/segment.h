@@ -184,4 +184,12 @@ void directory_close(struct tm_generation *generation, uint64_t *directory,
 bool segment_split(struct tm_generation *generation, struct tm_shard *shard, uint32_t owner,
 		   uint64_t hash, bool has_room) TM_HIDDEN;
 
+/*
+ * For a hash with room near the begin of its search, which is long all the same: gives
+ * all records of its segment to another one, where they come to lie where their
+ * searches begin as far as there is room.  Locks as above.
+ */
+void segment_renew(struct tm_generation *generation, struct tm_shard *shard, uint32_t owner,
+		   uint64_t hash) TM_HIDDEN;
+
 #endif

@@ -2,9 +2,11 @@
  * Growth of the trace table: a crowded segment gives about half of its records to
  * a new one, which is published with one store for each directory entry.  The
  * records that stay are not touched, and the half that goes is wiped afterwards,
- * so no record is moved while it counts.
+ * so no record is moved while it counts.  In the same way a segment gives all of them
+ * to another one when too many do not lie where their searches begin.
  *
- * Uses segment; the shard's lock is held, and those of a segment's buckets are taken.  Must never call a hooked function.
+ * Uses segment; the shard's lock is held, and those of a segment's buckets are taken.
+ * Must never call a hooked function.
  */
 #include "segment.h"
 
@@ -224,8 +226,8 @@ static uint64_t *directory_double(struct tm_generation *generation, struct tm_sh
 	return larger;
 }
 
-/* The records of the second half, which are found in the new segment by now. */
-static void wipe_half(struct tm_segment *segment, const struct parting *parting)
+/* The records that go, which are found in the new segment by now. */
+static void wipe_gone(struct tm_segment *segment, const struct parting *parting)
 {
 	uint32_t i, goes;
 
@@ -244,9 +246,43 @@ static void wipe_half(struct tm_segment *segment, const struct parting *parting)
 	}
 }
 
+/* How many buckets of a segment are locked now: all, if none is our own already. */
+static uint32_t lock_all(struct tm_segment *segment, uint32_t owner)
+{
+	uint32_t locked = 0;
+
+	while (locked < TM_SEGMENT_BUCKETS && bucket_lock(&segment->bucket[locked], owner))
+		locked++;
+	return locked;
+}
+
+static void unlock_all(struct tm_segment *segment, uint32_t locked)
+{
+	while (locked)
+		bucket_unlock(&segment->bucket[--locked]);
+}
+
+/*
+ * A segment without records, all of it locked: one that was used before may still be
+ * known to threads, which find out with a bucket of it locked.  NULL when there is none.
+ */
+static struct tm_segment *new_locked(struct tm_generation *generation, struct tm_shard *shard,
+				     uint32_t owner)
+{
+	struct tm_segment *new = segment_new(generation, shard);
+	uint32_t locked = new ? lock_all(new, owner) : 0;
+
+	if (unlikely(new &&locked < TM_SEGMENT_BUCKETS)) {
+		unlock_all(new, locked);
+		store_release(&shard->spare, (uint64_t) new);
+		return NULL;
+	}
+	return new;
+}
+
 /* False when the segment, all of it locked, is to stay as it is, or there is no memory. */
-static bool split(struct tm_generation *generation, struct tm_shard *shard, uint64_t bent,
-		  uint32_t used, bool has_room)
+static bool split(struct tm_generation *generation, struct tm_shard *shard, uint32_t owner,
+		  uint64_t bent, uint32_t used, bool has_room)
 {
 	uint32_t depth, bits, i, first, count;
 	uint64_t *directory = directory_of(shard->directory, &depth);
@@ -275,7 +311,7 @@ static bool split(struct tm_generation *generation, struct tm_shard *shard, uint
 		count = 2;
 		first *= 2;
 	}
-	new = segment_new(generation, shard);
+	new = new_locked(generation, shard, owner);
 	if (!new)
 		return false;
 	copy(segment, new, &parting);
@@ -283,7 +319,8 @@ static bool split(struct tm_generation *generation, struct tm_shard *shard, uint
 		if ((directory[first + i] & ~TM_SEGMENT_DEPTH_MASK) == (uint64_t)segment)
 			store_release(&directory[first + i],
 				      (uint64_t)(i < count / 2 ? segment : new) | (bits + 1));
-	wipe_half(segment, &parting);
+	wipe_gone(segment, &parting);
+	unlock_all(new, TM_SEGMENT_BUCKETS);
 	return true;
 }
 
@@ -291,14 +328,11 @@ static bool split(struct tm_generation *generation, struct tm_shard *shard, uint
 static bool split_locked(struct tm_generation *generation, struct tm_shard *shard, uint32_t owner,
 			 struct tm_segment *segment, uint64_t bent, uint32_t used, bool has_room)
 {
-	uint32_t locked = 0;
-	bool is_split;
+	uint32_t locked = lock_all(segment, owner);
+	bool is_split = locked == TM_SEGMENT_BUCKETS &&
+			split(generation, shard, owner, bent, used, has_room);
 
-	while (locked < TM_SEGMENT_BUCKETS && bucket_lock(&segment->bucket[locked], owner))
-		locked++;
-	is_split = locked == TM_SEGMENT_BUCKETS && split(generation, shard, bent, used, has_room);
-	while (locked)
-		bucket_unlock(&segment->bucket[--locked]);
+	unlock_all(segment, locked);
 	return is_split;
 }
 
@@ -330,4 +364,59 @@ bool segment_split(struct tm_generation *generation, struct tm_shard *shard, uin
 		puts = TM_SEGMENT_MAX_PUTS;
 	store_relaxed(entry, (*entry & ~TM_SEGMENT_PUTS_MASK) | puts * TM_SEGMENT_PUTS_ONE);
 	return false;
+}
+
+/* All records of a segment go. */
+static void choose_all(const struct tm_segment *segment, struct parting *ret)
+{
+	uint32_t i, slot;
+
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++) {
+		ret->goes[i] = 0;
+		for (slot = 0; slot < TM_BUCKET_SLOTS; slot++)
+			ret->goes[i] |=
+				(uint8_t)(tm_key_is_block(segment->bucket[i].key[slot]) << slot);
+	}
+}
+
+/* Whether the segment, all of it locked, is empty now, and no directory names it. */
+static bool renew(struct tm_generation *generation, struct tm_shard *shard, uint32_t owner,
+		  struct tm_segment *segment, uint64_t bent)
+{
+	uint32_t depth, bits, i, first, count;
+	uint64_t *directory = directory_of(shard->directory, &depth);
+	struct tm_segment *new = new_locked(generation, shard, owner);
+	struct parting parting;
+
+	if (!new)
+		return false;
+	bits = directory[tm_entry_of(bent, depth)] & TM_SEGMENT_BITS_MASK;
+	count = UINT32_C(1) << (depth - bits);
+	first = tm_entry_of(bent, depth) & ~(count - 1);
+	wipe_all_left_over(shard->directory, segment);
+	choose_all(segment, &parting);
+	copy(segment, new, &parting);
+	for (i = 0; i < count; i++)
+		if (entry_segment(directory[first + i]) == segment)
+			store_release(&directory[first + i], (uint64_t) new | bits);
+	wipe_gone(segment, &parting);
+	/* What is left are counts that came to TM_PASSED_MANY, and our locks. */
+	for (i = 0; i < TM_SEGMENT_BUCKETS; i++)
+		store_release(&segment->bucket[i].passed,
+			      segment->bucket[i].passed & TM_BUCKET_LOCK);
+	unlock_all(new, TM_SEGMENT_BUCKETS);
+	return true;
+}
+
+void segment_renew(struct tm_generation *generation, struct tm_shard *shard, uint32_t owner,
+		   uint64_t hash)
+{
+	struct tm_segment *segment = entry_segment(*entry_of(generation, hash));
+	uint32_t locked = lock_all(segment, owner);
+	bool is_empty = locked == TM_SEGMENT_BUCKETS &&
+			renew(generation, shard, owner, segment, tm_bent(hash));
+
+	unlock_all(segment, locked);
+	if (is_empty)
+		store_release(&shard->spare, (uint64_t)segment);
 }

@@ -20,6 +20,15 @@
 /* A record that would pass this many buckets makes us look whether its segment is crowded. */
 #define FAR 4u
 
+/*
+ * Records that found the line of theirs full take the room of others, which then find
+ * theirs full; a segment can stay so, crowded or not.  Of the searches that are longer
+ * than LONG_WALK although there is room near their begin, each one of LONG_WALKS has
+ * the segment renewed, which takes as long as some of them.
+ */
+#define LONG_WALK 16u
+#define LONG_WALKS 32u
+
 /* Where a record is, or could be. */
 struct place {
 	struct tm_bucket *bucket;
@@ -300,6 +309,9 @@ enum table_result table_put(struct tm_generation *generation, uint32_t owner,
 	}
 	store_record(segment, &place, key, block->size, block->traceback);
 	unlock_way(segment, address, hash, locked);
+	if (unlikely(locked > LONG_WALK && place.passed < FAR &&
+		     ++shard_of(generation, hash)->long_walks % LONG_WALKS == 0))
+		segment_renew(generation, shard_of(generation, hash), owner, hash);
 	shard_unlock(lock);
 	return result;
 }

@@ -99,7 +99,9 @@ struct tm_shard {
 	uint64_t arena;           /* helper's own: next free byte for segments … */
 	uint64_t arena_end;       /* … and the end of that memory */
 	uint64_t segment_count;   /* helper's own */
-	uint64_t reserved[3];
+	uint64_t long_walks;      /* helper's own: how many there were; table_put */
+	uint64_t spare;           /* helper's own: address of an empty segment, or 0 */
+	uint64_t reserved;
 };
 
 #define TM_SHARD_BITS 6

@@ -59,6 +59,8 @@ static const struct field fields[] = {
 	FIELD(tm_shard, arena),
 	FIELD(tm_shard, arena_end),
 	FIELD(tm_shard, segment_count),
+	FIELD(tm_shard, long_walks),
+	FIELD(tm_shard, spare),
 	FIELD(tm_shard, reserved),
 
 	STRUCT(tm_node),
