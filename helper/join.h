@@ -56,10 +56,10 @@ static inline void tm_join_begin(struct tm_recall *recall, const struct tm_path 
  * of its log to be written and so many addresses found as next says.  Returns the joint that
  * may fit, or 0, and leaves one for later walks in its place.
  */
-static inline uint64_t tm_joint(struct tm_log *log, uint64_t key, uint64_t caller, uint64_t cfa,
-				const struct tm_word *word, const uint64_t *next)
+static inline uint64_t tm_joint(struct tm_recall *recall, const struct tm_log *log, uint64_t key,
+				uint64_t caller, uint64_t cfa, const struct tm_word *word,
+				const uint64_t *next)
 {
-	struct tm_recall *recall = log->recall;
 	uint64_t hash = caller + cfa * 8 + ((key + ((uint64_t)next & recall->cut)) << 24), *place;
 	uint64_t old;
 

@@ -34,6 +34,12 @@ static uint32_t intern(struct tm_generation *generation, struct tm_thread *threa
 	return traceback_intern(generation, thread->owner, domain, !complete, frames, count);
 }
 
+/* A signal handler that interrupted the walk has called fork, and this is the child. */
+static inline bool is_wiped(const struct tm_thread *thread)
+{
+	return !load_relaxed(&thread->owner);
+}
+
 uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 		     const struct tm_entry *entry, uint32_t domain)
 {
@@ -57,8 +63,12 @@ uint32_t record_walk(struct tm_generation *generation, struct tm_thread *thread,
 	tm_join_begin(recall, path, generation, &unwinder->log);
 	count = tm_unwind(unwinder, &registers, &thread->stack, (uint64_t *)thread->frames,
 			  generation->limit, &complete);
+	if (unlikely(is_wiped(thread)))
+		return 0;
 	thread_sees(thread, generation); /* before the usual way can find the path */
 	traceback = intern(generation, thread, domain, (uint32_t)count, complete);
+	if (unlikely(is_wiped(thread)))
+		return 0;
 	if (likely(followed)) {
 		tm_join_end(recall, &unwinder->log, count);
 		tm_path_end(path, &unwinder->log, registers.rip, registers.rsp,

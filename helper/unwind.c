@@ -357,7 +357,8 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 	uint64_t saved_from = 0, saved_above = 0; /* … with this CFA, this rsp */
 	uint64_t epoch, high;
 	uint64_t *next = addresses, *end = addresses + limit;
-	uint64_t *joins = log->recall ? addresses + TM_JOIN_FROM : end + 1;
+	struct tm_recall *recall = log->recall;
+	uint64_t *joins = recall ? addresses + TM_JOIN_FROM : end + 1;
 	uint64_t *stop; /* where the log has to be asked for room again */
 	struct tm_word *word;
 
@@ -465,7 +466,7 @@ size_t tm_unwind(struct tm_unwinder *unwinder, const struct tm_registers *start,
 		}
 		caller = tm_stack_word(cfa - 8);
 		if (next >= joins && !(rule & TM_RULE_FROM_RBP)) {
-			uint64_t joint = tm_joint(log, key, caller, cfa, word, next);
+			uint64_t joint = tm_joint(recall, log, key, caller, cfa, word, next);
 
 			if (joint && walk->stack == stack) {
 				uint64_t *joined =

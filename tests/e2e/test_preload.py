@@ -165,6 +165,15 @@ class Preload(TestCase):
         status = gdb.json("tm status -json")
         self.assertEqual((status["dropped"], status["untracked_frees"]), (0, 0))
 
+    def test_fork_in_the_middle_of_a_walk(self):
+        """Such a child may die, see helper/DESIGN.md; but that is for a few instructions."""
+        command = [build("forkstep.c", flags="-O1 -g -mno-red-zone")]
+        code, output, errors = outcome(command, traced())
+        self.assertEqual((code, errors), (0, ""))
+        forks, killed = map(int, re.match(r"(\d+) forks, (\d+) killed$", output).groups())
+        self.assertGreater(forks, 300)
+        self.assertLess(killed, forks / 8)
+
     def test_exec(self):
         program = self.start("exec")
         gdb = self.session()
