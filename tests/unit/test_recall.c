@@ -17,7 +17,7 @@
 
 #include "helper_stubs.h"
 #include "modules.h"
-#include "recall.h"
+#include "join.h"
 
 static struct tm_unwinder unwinder;
 static struct tm_generation generation = {.id = 3};
@@ -345,6 +345,49 @@ static void what_is_left_off_may_differ(void **state)
 	assert_false(is_recalled_with(&made, &words[3], 0));
 }
 
+/* There is room for so many addresses as the limit says: none for the 0 that ends the stack. */
+static void what_is_joined_ends_at_the_limit(void **state)
+{
+	static struct tm_recall recall = {.size = sizeof(*paths)};
+	static struct tm_shape shapes[2];
+	struct tm_registers start = {.rip = PLAIN};
+	struct made_stack made;
+	uint64_t addresses[8];
+	unsigned int i;
+	bool complete;
+
+	(void)state;
+	make_stack(&made);
+	memset(made.words, 0, sizeof(made.words));
+	memset(paths, 0, sizeof(paths));
+	for (i = 3; i < 20; i += 4)
+		made.words[i] = PLAIN;
+	made.range.low = (uint64_t)made.words;
+	made.range.high = (uint64_t)(made.words + 32);
+	recall.paths = (uint64_t)paths;
+	recall.shapes = (uint64_t)shapes;
+	start.rbp_at = (uint64_t)&start.rbp;
+	for (i = 0; i < 2; i++) {
+		size_t limit = i ? 6 : 7, found = i ? 6 : 5;
+
+		start.rsp = (uint64_t)&made.words[i ? 0 : 4];
+		addresses[limit] = UINT64_MAX;
+		tm_path_begin(&paths[i != 0].path, FRAMES, &unwinder.log);
+		tm_join_begin(&recall, &paths[i != 0].path, &generation, &unwinder.log);
+		assert_int_equal(tm_unwind(&unwinder, &start, &made.range, addresses, limit,
+					   &complete),
+				 found);
+		assert_true(complete);
+		assert_int_equal(addresses[limit], UINT64_MAX);
+		if (i == 0) {
+			tm_join_end(&recall, &unwinder.log, found);
+			tm_path_end(&paths[0].path, &unwinder.log, start.rip, start.rsp,
+				    tm_path_stamp(&generation, &made.range, &unwinder.log), 1, 7);
+		}
+	}
+	unwinder.log.recall = NULL;
+}
+
 /* What a walk cannot tell from its words alone is not remembered. */
 static void a_walk_with_special_frames_is_not_remembered(void **state)
 {
@@ -373,6 +416,7 @@ int main(void)
 		cmocka_unit_test(a_realigned_frame_is_looked_at),
 		cmocka_unit_test(a_frame_beyond_the_known_stack_is_not_remembered),
 		cmocka_unit_test(what_is_left_off_may_differ),
+		cmocka_unit_test(what_is_joined_ends_at_the_limit),
 		cmocka_unit_test(a_walk_with_special_frames_is_not_remembered),
 	};
 
