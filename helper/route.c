@@ -2,7 +2,8 @@
  * Leads redirected functions to their stubs, by what is recorded: nothing, every
  * block, or a sample.
  *
- * May use the list of patches, the header, how samples are counted; must never call a hooked function.
+ * May use the list of patches, the header, how samples are counted; must never call a hooked
+ * function.
  */
 #include "route.h"
 #include "sample.h"

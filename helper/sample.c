@@ -106,7 +106,7 @@ TM_NOINLINE uint64_t *sample_claim(const struct tm_generation *generation, struc
 			*left = 0; /* or what a thread that has ended had */
 		}
 	}
-	if (!*left)
+	if ((int64_t)*left <= 0)
 		*left = sample_draw(generation, thread);
 	return left;
 }

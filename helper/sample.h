@@ -73,7 +73,10 @@ static inline uint64_t *sample_left(uint64_t thread_pointer)
 	return likely(slots->owner[index] == thread_pointer) ? &slots->left[index] : NULL;
 }
 
-/* What the calling thread has left, when it has to claim its place or to draw first. */
+/*
+ * What the calling thread has left, when it has to claim its place or to draw first: also where
+ * a call from within a stub took more than there was (a signal handler's, or a debugger's).
+ */
 uint64_t *sample_claim(const struct tm_generation *generation, struct tm_thread *thread) TM_HIDDEN;
 
 /* What is left at the beginning of the next gap. */
@@ -90,7 +93,7 @@ static inline bool sample_takes(const struct tm_generation *generation, struct t
 	if (!generation->sample_period)
 		return true;
 	left = sample_left(tm_thread_pointer());
-	if (unlikely(!left || !*left))
+	if (unlikely(!left || (int64_t)*left <= 0))
 		left = sample_claim(generation, thread);
 	size = tm_sample_size(size);
 	if (*left > size) {

@@ -250,6 +250,19 @@ static void test_an_enormous_block_is_no_trouble(void **state)
 	assert_in_range(*sample_left(tm_thread_pointer()), 1, 64 * TM_SAMPLE_MIN);
 }
 
+/* A call that interrupted a stub between its subtraction and where that is undone. */
+static void test_less_than_nothing_left_is_drawn_anew(void **state)
+{
+	const struct tm_generation generation = {.sample_period = TM_SAMPLE_MIN};
+
+	(void)state;
+	begin(6);
+	sample_takes(&generation, &thread, 1);
+	*sample_left(tm_thread_pointer()) = (uint64_t)-14;
+	sample_takes(&generation, &thread, 1);
+	assert_in_range(*sample_left(tm_thread_pointer()), 1, 64 * TM_SAMPLE_MIN);
+}
+
 static void test_small_blocks_are_left_out(void **state)
 {
 	const struct tm_generation exact = {.min_size = 100};
@@ -423,6 +436,7 @@ int main(void)
 		cmocka_unit_test(test_chances_do_not_depend_on_the_neighbours),
 		cmocka_unit_test(test_a_block_of_no_bytes_has_the_chance_of_one_byte),
 		cmocka_unit_test(test_an_enormous_block_is_no_trouble),
+		cmocka_unit_test(test_less_than_nothing_left_is_drawn_anew),
 		cmocka_unit_test(test_small_blocks_are_left_out),
 		cmocka_unit_test(test_what_shrinks_keeps_the_chance_of_its_size),
 		cmocka_unit_test(test_a_seed_gives_the_same_blocks_again),

@@ -158,7 +158,8 @@ static void a_block_before_the_point_is_passed(void **state)
 	assert_each(100, 0, false, 0); /* nothing was drawn yet */
 	assert_each_word(100, 0, false, 0);
 	assert_each(1, UINT64_MAX, true, UINT64_MAX - 1);
-	assert_each_word(1, UINT64_MAX, true, UINT64_MAX - 1);
+	assert_each_word(1, INT64_MAX, true, INT64_MAX - 1);
+	assert_each_word(100, (uint64_t)-14, false, (uint64_t)-14); /* see count_down */
 }
 
 static void a_block_of_no_bytes_weighs_one(void **state)

@@ -26,12 +26,14 @@
 
 	/*
 	 * Takes what is allocated, or 1, from what is left; both in one subtraction.  Where
-	 * not enough is left, that is undone at 2.
+	 * not enough is left, that is undone at 2.  A short way (shortway.py, preload.S) that was
+	 * interrupted may have undone it to less than nothing: sample_claim() draws anew.
 	 */
 	.macro	count_down size, words
 	cmpq	$1, \size
 	.ifnb	\words
 	sbbq	\size, %fs:0x38 /* TM_WORD_LEFT */
+	js	2f
 	.else
 	sbbq	\size, 0x80040(%r10)
 	.endif
