@@ -70,7 +70,9 @@ static bool reserve(struct tm_thread *thread, uint32_t places, uint32_t frames)
 		return false;
 	for (i = 0; i < TM_JOINTS; i++) /* their paths may be more than there are */
 		store_relaxed(&thread->recall.joints[i], UINT64_C(0));
-	thread->recall.last_place = 0;
+	/* A handler may leave at any of these: the first place fits into both memories. */
+	store_relaxed(&thread->recall.last_place, 0);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	thread->recall.paths = (uint64_t)memory;
 	thread->recall.size = path_size;
 	thread->recall.place_size = TM_WAYS * path_size;
@@ -78,7 +80,8 @@ static bool reserve(struct tm_thread *thread, uint32_t places, uint32_t frames)
 	thread->frames = thread->recall.shapes + paths * sizeof(struct tm_shape);
 	thread->recall.chosen = (uint64_t)memory; /* what was chosen is too small by now */
 	thread->recall.turn = 0;
-	thread->recall.last_place = places - 1;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	store_relaxed(&thread->recall.last_place, places - 1);
 	thread->capacity = frames;
 	return true;
 }

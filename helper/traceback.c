@@ -267,7 +267,7 @@ uint32_t traceback_intern(struct tm_generation *generation, uint32_t owner, uint
 
 uint32_t traceback_outer(const struct tm_generation *generation, uint32_t id, uint32_t frames)
 {
-	while (frames--)
+	while (frames-- && id)
 		id = traceback_node(generation, id)->parent;
 	return id;
 }
