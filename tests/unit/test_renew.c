@@ -14,8 +14,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "arena.h"
 #include "helper_stubs.h"
+#include "new_table.h"
 #include "segment.h"
 #include "table_usual.h"
 #include "traceback.h"
@@ -25,23 +25,6 @@
 #define GROUP UINT64_C(0x555500004000) /* of 8 KiB, blocks of 16 bytes in it */
 #define BLOCKS 512u
 #define ENOUGH 100u /* long searches, more than it takes */
-
-static struct tm_generation *new_generation(void)
-{
-	struct tm_generation *generation = calloc(1, sizeof(*generation));
-
-	generation->locks = (uint64_t)calloc(1, sizeof(struct tm_locks));
-	assert_int_equal(table_init(generation), 0);
-	assert_int_equal(traceback_init(generation), 0);
-	return generation;
-}
-
-static void free_generation(struct tm_generation *generation)
-{
-	arena_unmap_all(generation);
-	free((void *)generation->locks);
-	free(generation);
-}
 
 static uint64_t address_of(uint32_t block)
 {

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "arena.h"
+#include "new_table.h"
 #include "segment.h"
 #include "table_usual.h"
 #include "traceback.h"
@@ -24,23 +24,6 @@ struct tm_header tm_header;
 struct tm_wiped tm_wiped_memory;
 
 #define OWNER (7u << TM_BUCKET_LOCK_SHIFT | 1)
-
-static struct tm_generation *new_generation(void)
-{
-	struct tm_generation *generation = calloc(1, sizeof(*generation));
-
-	generation->locks = (uint64_t)calloc(1, sizeof(struct tm_locks));
-	assert_int_equal(table_init(generation), 0);
-	assert_int_equal(traceback_init(generation), 0);
-	return generation;
-}
-
-static void free_generation(struct tm_generation *generation)
-{
-	arena_unmap_all(generation);
-	free((void *)generation->locks);
-	free(generation);
-}
 
 /* As the hooks do it: the short way, or the long one. */
 static enum table_result put(struct tm_generation *generation, uint64_t address, uint64_t size,

@@ -15,8 +15,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "arena.h"
 #include "helper_stubs.h"
+#include "new_table.h"
 #include "segment.h"
 #include "table_usual.h"
 #include "thread.h"
@@ -25,23 +25,6 @@
 #define PROCESS (7u << TM_BUCKET_LOCK_SHIFT)
 #define OWNER (PROCESS | 1)
 #define ADDRESS UINT64_C(0x555500000010)
-
-static struct tm_generation *new_generation(void)
-{
-	struct tm_generation *generation = calloc(1, sizeof(*generation));
-
-	generation->locks = (uint64_t)calloc(1, sizeof(struct tm_locks));
-	assert_int_equal(table_init(generation), 0);
-	assert_int_equal(traceback_init(generation), 0);
-	return generation;
-}
-
-static void free_generation(struct tm_generation *generation)
-{
-	arena_unmap_all(generation);
-	free((void *)generation->locks);
-	free(generation);
-}
 
 static enum table_result put_long(struct tm_generation *generation, uint32_t owner,
 				  uint64_t address, uint64_t size)
