@@ -102,11 +102,11 @@ class Idle(Variant):
 
     def __init__(self, count):
         super().__init__(f"{count} idle instructions")
-        self.library = BUILD / f"idle-{count}.so"
-        self.environment = {"LD_PRELOAD": str(self.library)}
+        self.preloaded = BUILD / f"idle-{count}.so"
+        self.environment = {"LD_PRELOAD": str(self.preloaded)}
 
     def missing(self):
-        return None if self.library.exists() else f"{self.library.name} is not built"
+        return None if self.preloaded.exists() else f"{self.preloaded.name} is not built"
 
     def command(self, program, folder):
         return program, self.environment
