@@ -5,6 +5,7 @@
  * address of the struct tm_patch.  tm_entry_track and
  * tm_entry_untrack are called by the program, without a patch.
  */
+#include "function.inc"
 	.text
 
 	.macro entry shape, traced
@@ -21,16 +22,7 @@ tm_entry_\shape:
 	jne	1f
 	.endif
 	.cfi_remember_state
-	.irp	register, rbp, rbx, r12, r13, r14, r15
-	pushq	%\register
-	.cfi_adjust_cfa_offset 8
-	.cfi_rel_offset \register, 0
-	.endr
-	.irp	register, r9, r8, rcx, rdx, rsi, rdi, r11
-	pushq	%\register
-	.cfi_adjust_cfa_offset 8
-	.endr
-	movq	%rsp, %rdi
+	push_entry rbp, rbx, r12, r13, r14, r15
 	call	tm_hook_\shape
 	addq	$104, %rsp
 	.cfi_adjust_cfa_offset -104

@@ -26,16 +26,7 @@ tm_keeping_\shape:
 	.cfi_remember_state
 	xchgq	%rbp, (%rsp) /* as struct tm_entry has it; rbp: what was in r11 */
 	.cfi_rel_offset rbp, 0
-	.irp	register, rbx, r12, r13, r14, r15
-	pushq	%\register
-	.cfi_adjust_cfa_offset 8
-	.cfi_rel_offset \register, 0
-	.endr
-	.irp	register, r9, r8, rcx, rdx, rsi, rdi, r11
-	pushq	%\register
-	.cfi_adjust_cfa_offset 8
-	.endr
-	movq	%rsp, %rdi
+	push_entry rbx, r12, r13, r14, r15
 	.irp	register, rbp, r10, rax, rax /* rax for tm_call_keeping, and for the alignment */
 	pushq	%\register
 	.cfi_adjust_cfa_offset 8
